@@ -1,0 +1,537 @@
+//! Events: JSON objects, bare or as CloudEvents, read straight into an input row.
+//!
+//! Reading is strict where a mistake would be scored in silence (text where a number belongs) and
+//! lenient where nothing can go wrong (fields that the schema does not name).
+
+use crate::category;
+use crate::schema::{SINGLE_ENTITY, Schema};
+use crate::verdict::identity_hash;
+use base64::Engine as _;
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use thiserror::Error;
+
+/// Longest entity key, in bytes.
+pub const ENTITY_BYTES_MAX: usize = 256;
+
+/// An event as a detector's schema sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// The entity it belongs to.
+    pub entity: String,
+    /// Event time in milliseconds since 1970, when the schema has one.
+    pub time_ms: Option<i64>,
+    /// One input row: numbers, category codes, NaN for what is missing.
+    pub inputs: Vec<f64>,
+    /// What identifies it beyond one delivery: its CloudEvents source and id, or entity, time and
+    /// payload; `None` when neither is there.
+    pub identity: Option<[u8; 16]>,
+}
+
+/// Reads events by one schema.
+#[derive(Clone, Debug)]
+pub struct EventReader {
+    schema: Schema,
+    roles: HashMap<String, Role>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Role {
+    Entity,
+    Time,
+    Number(usize),
+    Category(usize),
+}
+
+/// The attributes of a CloudEvent that came outside its body (HTTP binary mode).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// `ce-id`.
+    pub id: Option<String>,
+    /// `ce-source`.
+    pub source: Option<String>,
+    /// `ce-subject`.
+    pub subject: Option<String>,
+    /// `ce-time`.
+    pub time: Option<String>,
+}
+
+impl EventReader {
+    /// A reader for `schema`.
+    pub fn new(schema: &Schema) -> Self {
+        let mut roles = HashMap::new();
+        if let Some(name) = &schema.entity {
+            roles.insert(name.clone(), Role::Entity);
+        }
+        if let Some(name) = &schema.time {
+            roles.insert(name.clone(), Role::Time);
+        }
+        for (index, name) in schema.fields().enumerate() {
+            let role = if schema.is_categorical(index) {
+                Role::Category(index)
+            } else {
+                Role::Number(index)
+            };
+            roles.insert(name.to_owned(), role);
+        }
+        Self { schema: schema.clone(), roles }
+    }
+
+    /// Reads one event from the bytes of a JSON object, bare or a structured CloudEvent.
+    pub fn read(&self, bytes: &[u8]) -> Result<Event, EventError> {
+        // The word is searched first so that the many bare events are read once, not twice.
+        if contains(bytes, b"\"specversion\"")
+            && let Ok(envelope) = serde_json::from_slice::<Envelope<'_>>(bytes)
+            && envelope.specversion.is_some()
+        {
+            return self.read_cloud_event(&envelope);
+        }
+        self.read_with(bytes, &Attributes::default())
+    }
+
+    /// Reads one event whose CloudEvents attributes came beside it.
+    pub fn read_with(&self, bytes: &[u8], attributes: &Attributes) -> Result<Event, EventError> {
+        let mut draft = Draft::new(self);
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let read = (&mut draft).deserialize(&mut json).and_then(|()| json.end());
+        match read {
+            Ok(()) => draft.finish(bytes, attributes),
+            Err(error) => Err(draft.error.take().unwrap_or(EventError::NotJson(error.to_string()))),
+        }
+    }
+
+    fn read_cloud_event(&self, envelope: &Envelope<'_>) -> Result<Event, EventError> {
+        let attributes = Attributes {
+            id: envelope.id.as_deref().map(str::to_owned),
+            source: envelope.source.as_deref().map(str::to_owned),
+            subject: envelope.subject.as_deref().map(str::to_owned),
+            time: envelope.time.as_deref().map(str::to_owned),
+        };
+        match (envelope.data, &envelope.data_base64) {
+            (Some(data), _) => self.read_with(data.get().as_bytes(), &attributes),
+            (None, Some(base64)) => {
+                let bytes = base64::engine::general_purpose::STANDARD
+                    .decode(base64.as_bytes())
+                    .map_err(|error| EventError::NotJson(format!("data_base64: {error}")))?;
+                self.read_with(&bytes, &attributes)
+            }
+            (None, None) => Err(EventError::NotAnObject),
+        }
+    }
+}
+
+/// Why an event got no verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum EventError {
+    /// Not readable as JSON.
+    #[error("event is not JSON: {0}")]
+    NotJson(String),
+    /// JSON, but not an object.
+    #[error(
+        "event is not a JSON object: send one object of fields, bare or as a CloudEvent with data"
+    )]
+    NotAnObject,
+    /// The entity is not there.
+    #[error("event has no entity: field `{0}` is missing or empty")]
+    NoEntity(String),
+    /// The entity is too long.
+    #[error("event's entity has {0} bytes: at most {ENTITY_BYTES_MAX} are accepted")]
+    EntityTooLong(usize),
+    /// The time is not there.
+    #[error("event has no time: field `{0}` is missing")]
+    NoTime(String),
+    /// The time cannot be read.
+    #[error("event's time `{value}` in field `{field}` cannot be read as {format}")]
+    UnreadableTime {
+        /// Field of the schema.
+        field: String,
+        /// What stood there, shortened.
+        value: String,
+        /// What the schema asks for.
+        format: String,
+    },
+    /// Something else where a number belongs.
+    #[error("field `{field}` holds {found} where a number belongs")]
+    NotANumber {
+        /// Field of the schema.
+        field: String,
+        /// What stood there, shortened.
+        found: String,
+    },
+    /// A list or an object where a category belongs.
+    #[error("field `{0}` holds a list or an object where a category belongs")]
+    NotACategory(String),
+    /// Far ahead of the clock.
+    #[error("event's time lies {0} s ahead of its arrival, beyond the allowed skew")]
+    FromTheFuture(i64),
+    /// Larger than the bound.
+    #[error("event has {bytes} bytes: at most {bytes_max} are accepted")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The setting.
+        bytes_max: usize,
+    },
+}
+
+impl EventError {
+    /// A word for programs.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotJson(_) => "not-json",
+            Self::NotAnObject => "not-an-object",
+            Self::NoEntity(_) => "no-entity",
+            Self::EntityTooLong(_) => "entity-too-long",
+            Self::NoTime(_) => "no-time",
+            Self::UnreadableTime { .. } => "unreadable-time",
+            Self::NotANumber { .. } => "not-a-number",
+            Self::NotACategory(_) => "not-a-category",
+            Self::FromTheFuture(_) => "from-the-future",
+            Self::TooLarge { .. } => "too-large",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    specversion: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    source: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    subject: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    time: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data_base64: Option<Cow<'a, str>>,
+}
+
+/// An event half read.
+struct Draft<'r> {
+    reader: &'r EventReader,
+    entity: Option<String>,
+    time_ms: Option<i64>,
+    inputs: Vec<f64>,
+    error: Option<EventError>,
+}
+
+impl<'r> Draft<'r> {
+    fn new(reader: &'r EventReader) -> Self {
+        let inputs = vec![f64::NAN; reader.schema.width()];
+        Self { reader, entity: None, time_ms: None, inputs, error: None }
+    }
+
+    fn set(&mut self, name: &str, role: Role, value: &Scalar<'_>) -> Result<(), EventError> {
+        match (role, value) {
+            (_, Scalar::Null) => {}
+            (Role::Entity, value) => self.entity = value.text().map(Cow::into_owned),
+            (Role::Time, value) => self.time_ms = Some(self.read_time(name, value)?),
+            (Role::Number(index), value) => {
+                self.inputs[index] = value.number().ok_or_else(|| EventError::NotANumber {
+                    field: name.to_owned(),
+                    found: value.describe(),
+                })?;
+            }
+            (Role::Category(index), value) => {
+                let text = value.text().ok_or_else(|| EventError::NotACategory(name.to_owned()))?;
+                // The empty text is a missing value, as it is in a CSV cell.
+                if !text.is_empty() {
+                    self.inputs[index] = category::code(&text);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_time(&self, field: &str, value: &Scalar<'_>) -> Result<i64, EventError> {
+        let format = self.reader.schema.time_format;
+        let time = match value {
+            Scalar::Text(text) => format.read_text(text),
+            value => value.number().and_then(|number| format.read_number(number)),
+        };
+        time.ok_or_else(|| EventError::UnreadableTime {
+            field: field.to_owned(),
+            value: value.describe(),
+            format: format!("{format:?}").to_lowercase(),
+        })
+    }
+
+    fn finish(mut self, bytes: &[u8], attributes: &Attributes) -> Result<Event, EventError> {
+        let schema = &self.reader.schema;
+        let entity = match &schema.entity {
+            None => SINGLE_ENTITY.to_owned(),
+            Some(field) => self
+                .entity
+                .take()
+                .or_else(|| attributes.subject.clone())
+                .filter(|entity| !entity.is_empty())
+                .ok_or_else(|| EventError::NoEntity(field.clone()))?,
+        };
+        if entity.len() > ENTITY_BYTES_MAX {
+            return Err(EventError::EntityTooLong(entity.len()));
+        }
+        if let (Some(field), None) = (&schema.time, self.time_ms) {
+            let text =
+                attributes.time.as_deref().ok_or_else(|| EventError::NoTime(field.clone()))?;
+            let time = crate::time::TimeFormat::Rfc3339.read_text(text);
+            self.time_ms = Some(time.ok_or_else(|| EventError::UnreadableTime {
+                field: "time".into(),
+                value: shorten(text),
+                format: "rfc3339".into(),
+            })?);
+        }
+        let identity = match (&attributes.source, &attributes.id) {
+            (source, Some(id)) => {
+                let source = source.as_deref().unwrap_or_default();
+                Some(identity_hash(&[source.as_bytes(), id.as_bytes()]))
+            }
+            // Without a time, equal readings one after the other are the normal case and no sign
+            // of a second delivery.
+            (_, None) => self
+                .time_ms
+                .map(|time| identity_hash(&[entity.as_bytes(), &time.to_le_bytes(), bytes])),
+        };
+        Ok(Event { entity, time_ms: self.time_ms, inputs: self.inputs, identity })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for &mut Draft<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Draft<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object of fields")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key_seed(ScalarSeed)? {
+            let Scalar::Text(name) = name else { continue };
+            match self.reader.roles.get(name.as_ref()).copied() {
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+                Some(role) => {
+                    let value = map.next_value_seed(ScalarSeed)?;
+                    if let Err(error) = self.set(&name, role, &value) {
+                        self.error = Some(error);
+                        return Err(serde::de::Error::custom("unusable value"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<(), A::Error> {
+        self.not_an_object()
+    }
+    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<(), E> {
+        self.not_an_object()
+    }
+    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<(), E> {
+        self.not_an_object()
+    }
+    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<(), E> {
+        self.not_an_object()
+    }
+    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<(), E> {
+        self.not_an_object()
+    }
+    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<(), E> {
+        self.not_an_object()
+    }
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        self.not_an_object()
+    }
+}
+
+impl Draft<'_> {
+    fn not_an_object<E: serde::de::Error>(&mut self) -> Result<(), E> {
+        self.error = Some(EventError::NotAnObject);
+        Err(E::custom("not an object"))
+    }
+}
+
+/// A JSON value without its inside.
+enum Scalar<'a> {
+    Null,
+    Bool(bool),
+    Signed(i64),
+    Unsigned(u64),
+    Float(f64),
+    Text(Cow<'a, str>),
+    Nested,
+}
+
+impl<'a> Scalar<'a> {
+    fn number(&self) -> Option<f64> {
+        match self {
+            Self::Bool(value) => Some(f64::from(u8::from(*value))),
+            Self::Signed(value) => Some(*value as f64),
+            Self::Unsigned(value) => Some(*value as f64),
+            Self::Float(value) => Some(*value),
+            Self::Null | Self::Text(_) | Self::Nested => None,
+        }
+    }
+
+    fn text(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Text(text) => Some(Cow::Borrowed(text)),
+            Self::Bool(value) => Some(value.to_string().into()),
+            Self::Signed(value) => Some(value.to_string().into()),
+            Self::Unsigned(value) => Some(value.to_string().into()),
+            Self::Float(value) => Some(value.to_string().into()),
+            Self::Null | Self::Nested => None,
+        }
+    }
+
+    fn describe(&self) -> String {
+        match self {
+            Self::Null => "null".into(),
+            Self::Nested => "a list or an object".into(),
+            Self::Text(text) => format!("\"{}\"", shorten(text)),
+            other => other.text().unwrap_or_default().into_owned(),
+        }
+    }
+}
+
+struct ScalarSeed;
+
+impl<'de> DeserializeSeed<'de> for ScalarSeed {
+    type Value = Scalar<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Scalar<'de>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ScalarSeed {
+    type Value = Scalar<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Null)
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Bool(value))
+    }
+    fn visit_i64<E>(self, value: i64) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Signed(value))
+    }
+    fn visit_u64<E>(self, value: u64) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Unsigned(value))
+    }
+    fn visit_f64<E>(self, value: f64) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Float(value))
+    }
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Text(Cow::Borrowed(text)))
+    }
+    fn visit_str<E>(self, text: &str) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Text(Cow::Owned(text.to_owned())))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Scalar<'de>, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Nested)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Scalar<'de>, A::Error> {
+        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Nested)
+    }
+}
+
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(40) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reader() -> EventReader {
+        EventReader::new(&Schema {
+            entity: Some("card".into()),
+            time: Some("time".into()),
+            numeric: vec!["amount".into()],
+            categorical: vec!["country".into()],
+            ..Schema::default()
+        })
+    }
+
+    #[test]
+    fn a_bare_event_and_its_cloud_event_give_the_same_row() {
+        let bare = br#"{"card":"c1","time":"1970-01-01T00:00:01Z","amount":2.5,"country":"DE","other":[1,{"x":2}]}"#;
+        let cloud = br#"{"specversion":"1.0","id":"7","source":"/pos","type":"t","data":{"card":"c1","time":"1970-01-01T00:00:01Z","amount":2.5,"country":"DE"}}"#;
+        let (bare, cloud) = (reader().read(bare).unwrap(), reader().read(cloud).unwrap());
+        assert_eq!(
+            (&bare.entity, bare.time_ms, &bare.inputs),
+            (&cloud.entity, cloud.time_ms, &cloud.inputs)
+        );
+        assert_eq!(bare.inputs, [2.5, category::code("DE")]);
+        assert_ne!(bare.identity, cloud.identity);
+        assert!(cloud.identity.is_some());
+    }
+
+    #[test]
+    fn subject_and_time_of_a_cloud_event_stand_in() {
+        let event = reader()
+            .read(br#"{"specversion":"1.0","id":"7","source":"/pos","type":"t","subject":"c9","time":"1970-01-01T00:00:02Z","data":{"amount":1}}"#)
+            .unwrap();
+        assert_eq!((event.entity.as_str(), event.time_ms), ("c9", Some(2000)));
+        assert!(event.inputs[1].is_nan(), "a missing category is a missing value");
+    }
+
+    #[test]
+    fn bad_events_are_told_apart() {
+        let cases: [(&[u8], &str); 12] = [
+            (b"", "not-json"),
+            (b"{\"card\":", "not-json"),
+            (b"{} x", "not-json"),
+            (b"[1,2]", "not-an-object"),
+            (b"\"text\"", "not-an-object"),
+            (b"{}", "no-entity"),
+            (br#"{"card":""}"#, "no-entity"),
+            (br#"{"card":"c"}"#, "no-time"),
+            (br#"{"card":"c","time":"soon"}"#, "unreadable-time"),
+            (br#"{"card":"c","time":"1970-01-01","amount":"12"}"#, "not-a-number"),
+            (br#"{"card":"c","time":"1970-01-01","amount":1e999}"#, "not-json"),
+            (br#"{"card":"c","time":"1970-01-01","country":["DE"]}"#, "not-a-category"),
+        ];
+        for (bytes, reason) in cases {
+            let error = reader().read(bytes).unwrap_err();
+            assert_eq!(error.reason(), reason, "{}: {error}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            let _ = reader().read(&bytes);
+        }
+    }
+}

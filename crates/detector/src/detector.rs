@@ -1,0 +1,207 @@
+//! A batch: rows in, scores, verdicts and new states out.
+
+use crate::attribution::attribute;
+use crate::calibration;
+use crate::forest::{self, BLOCK_ROWS};
+use crate::model::{CalibrationModel, ForestModel, Model, ModelError};
+use crate::pipeline::{self, RowKind};
+use core::fmt;
+use twinge_contract::abi::{Outcome, VERDICT_LATE};
+
+/// A model that is complete enough to score with.
+#[derive(Clone, Copy, Debug)]
+pub struct Detector<'a> {
+    model: Model<'a>,
+    forest: ForestModel<'a>,
+    calibration: CalibrationModel<'a>,
+    width: usize,
+}
+
+/// The arrays of a batch, all in row order; see [`twinge_contract::abi::Layout`].
+#[derive(Debug)]
+pub struct Batch<'b> {
+    /// Event times, milliseconds.
+    pub times: &'b [f64],
+    /// State of each row.
+    pub entities: &'b [u32],
+    /// `rows * fields` inputs.
+    pub inputs: &'b [f64],
+    /// `entities * state words`, updated.
+    pub states: &'b mut [f64],
+    /// Written: a score a row.
+    pub scores: &'b mut [f64],
+    /// Written: a verdict word a row.
+    pub verdicts: &'b mut [u32],
+    /// Written: `rows * (fields + 1)` contributions.
+    pub attributions: &'b mut [f32],
+}
+
+/// Why a batch was not scored; its states are as they were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchError {
+    /// Arrays disagree in their length.
+    Lengths,
+    /// A row names a state that is not there.
+    Entity,
+}
+
+impl fmt::Display for BatchError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Lengths => "batch arrays disagree in their length",
+            Self::Entity => "batch names a state that is not there",
+        })
+    }
+}
+
+impl core::error::Error for BatchError {}
+
+impl<'a> Detector<'a> {
+    /// Reads a detector in place; `bytes` must start at a multiple of eight.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, ModelError> {
+        let model = Model::parse(bytes)?;
+        let forest = model.forest.ok_or(ModelError::Header)?;
+        let calibration = model.calibration.ok_or(ModelError::Header)?;
+        Ok(Self { model, forest, calibration, width: forest::row_width(model.features.len()) })
+    }
+
+    /// Inputs of a row.
+    pub fn fields(&self) -> usize {
+        self.model.shape.fields as usize
+    }
+
+    /// Words of state of an entity.
+    pub fn state_words(&self) -> usize {
+        self.model.shape.state_words as usize
+    }
+
+    /// Values of working room that [`Self::score`] wants.
+    pub fn scratch_len(&self) -> usize {
+        2 * BLOCK_ROWS * self.width
+    }
+
+    /// Scores rows in order, each seeing the state that the rows before it left.
+    pub fn score(
+        &self,
+        batch: &mut Batch<'_>,
+        explain_all: bool,
+        scratch: &mut [f32],
+    ) -> Result<(), BatchError> {
+        self.check(batch, scratch)?;
+        let (block, variants) = scratch.split_at_mut(BLOCK_ROWS * self.width);
+        let rows = batch.times.len();
+        for start in (0..rows).step_by(BLOCK_ROWS) {
+            let end = rows.min(start + BLOCK_ROWS);
+            let kinds = self.features(batch, start..end, block);
+            self.judge(batch, start..end, block, &kinds);
+            self.explain(batch, start..end, block, variants, explain_all);
+        }
+        Ok(())
+    }
+
+    fn check(&self, batch: &Batch<'_>, scratch: &[f32]) -> Result<(), BatchError> {
+        let (rows, words) = (batch.times.len(), self.state_words());
+        let fits = batch.entities.len() == rows
+            && batch.inputs.len() == rows * self.fields()
+            && batch.scores.len() == rows
+            && batch.verdicts.len() == rows
+            && batch.attributions.len() == rows * (self.fields() + 1)
+            && batch.states.len().is_multiple_of(words)
+            && scratch.len() >= self.scratch_len();
+        if !fits {
+            return Err(BatchError::Lengths);
+        }
+        let entities = batch.states.len() / words;
+        if batch.entities.iter().any(|entity| *entity as usize >= entities) {
+            return Err(BatchError::Entity);
+        }
+        Ok(())
+    }
+
+    fn features(
+        &self,
+        batch: &mut Batch<'_>,
+        rows: core::ops::Range<usize>,
+        block: &mut [f32],
+    ) -> [RowKind; BLOCK_ROWS] {
+        let nothing = RowKind { empty: false, late: false, warming_up: false };
+        let mut kinds = [nothing; BLOCK_ROWS];
+        let (fields, words) = (self.fields(), self.state_words());
+        for ((row, kind), features) in rows.zip(&mut kinds).zip(block.chunks_exact_mut(self.width))
+        {
+            let entity = batch.entities[row] as usize;
+            let state = &mut batch.states[entity * words..(entity + 1) * words];
+            let inputs = &batch.inputs[row * fields..(row + 1) * fields];
+            let (features, padding) = features.split_at_mut(self.model.features.len());
+            *kind = pipeline::row(&self.model, batch.times[row], inputs, state, features);
+            padding.fill(0.0);
+        }
+        kinds
+    }
+
+    fn judge(
+        &self,
+        batch: &mut Batch<'_>,
+        rows: core::ops::Range<usize>,
+        block: &[f32],
+        kinds: &[RowKind],
+    ) {
+        let mut scores = [0.0; BLOCK_ROWS];
+        let scores = &mut scores[..rows.len()];
+        self.score_rows(&block[..rows.len() * self.width], scores);
+        for ((row, kind), score) in rows.zip(kinds).zip(scores) {
+            let outcome = if kind.empty {
+                Outcome::Invalid
+            } else if kind.warming_up {
+                Outcome::WarmingUp
+            } else if *score >= 1.0 {
+                Outcome::Anomalous
+            } else {
+                Outcome::Normal
+            };
+            batch.scores[row] = if kind.empty { 0.0 } else { *score };
+            batch.verdicts[row] = outcome.code() | if kind.late { VERDICT_LATE } else { 0 };
+        }
+    }
+
+    fn explain(
+        &self,
+        batch: &mut Batch<'_>,
+        rows: core::ops::Range<usize>,
+        block: &[f32],
+        variants: &mut [f32],
+        explain_all: bool,
+    ) {
+        let groups = self.fields() + 1;
+        for (row, features) in rows.zip(block.chunks_exact(self.width)) {
+            let contributions = &mut batch.attributions[row * groups..(row + 1) * groups];
+            let outcome = batch.verdicts[row] & 0xff;
+            let asked = explain_all && outcome != Outcome::Invalid.code();
+            if !asked && outcome != Outcome::Anomalous.code() {
+                contributions.fill(0.0);
+                continue;
+            }
+            // Padding belongs to no group: it is zero in the row and stays so.
+            let group_of =
+                |feature: usize| self.model.features.get(feature).map_or(groups, |f| f[1] as usize);
+            let score_rows = |rows: &[f32], scores: &mut [f64]| self.score_rows(rows, scores);
+            attribute(
+                batch.scores[row],
+                features,
+                self.width,
+                group_of,
+                variants,
+                score_rows,
+                contributions,
+            );
+        }
+    }
+
+    /// Scores of feature rows.
+    fn score_rows(&self, rows: &[f32], scores: &mut [f64]) {
+        forest::raw_scores(&self.forest, rows, self.width, scores);
+        for score in scores {
+            *score = calibration::score(&self.calibration, *score);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The rows of a call and what came of them, on the caller's side.
+
+use twinge_contract::abi::{Outcome, VERDICT_LATE};
+
+/// Rows, the states they touch, and the verdicts.
+///
+/// Rows are added with [`Batch::push`] after their state with [`Batch::push_state`]; one batch is
+/// reused for many calls.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    fields: usize,
+    state_bytes: usize,
+    pub(crate) times: Vec<f64>,
+    pub(crate) entities: Vec<u32>,
+    pub(crate) inputs: Vec<f64>,
+    pub(crate) states: Vec<u8>,
+    pub(crate) scores: Vec<f64>,
+    pub(crate) verdicts: Vec<u32>,
+    pub(crate) attributions: Vec<f32>,
+}
+
+impl Batch {
+    /// An empty batch for rows of `fields` inputs and states of `state_bytes`.
+    pub fn new(fields: usize, state_bytes: usize) -> Self {
+        Self { fields, state_bytes, ..Self::default() }
+    }
+
+    /// Forgets rows and states, keeps the room.
+    pub fn clear(&mut self) {
+        self.times.clear();
+        self.entities.clear();
+        self.inputs.clear();
+        self.states.clear();
+        self.scores.clear();
+        self.verdicts.clear();
+        self.attributions.clear();
+    }
+
+    /// Adds an entity's state and returns its place. `None` is an entity never seen.
+    pub fn push_state(&mut self, state: Option<&[u8]>) -> u32 {
+        let place = self.states.len() / self.state_bytes.max(1);
+        match state {
+            Some(state) => self.states.extend_from_slice(state),
+            None => self.states.resize(self.states.len() + self.state_bytes, 0),
+        }
+        place as u32
+    }
+
+    /// Adds a row of an entity whose state was added before.
+    pub fn push(&mut self, time_ms: f64, entity: u32, inputs: &[f64]) {
+        assert_eq!(inputs.len(), self.fields, "a row has one value for each field of the manifest");
+        self.times.push(time_ms);
+        self.entities.push(entity);
+        self.inputs.extend_from_slice(inputs);
+        self.scores.push(0.0);
+        self.verdicts.push(0);
+        self.attributions.resize(self.times.len() * (self.fields + 1), 0.0);
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.times.len()
+    }
+
+    /// Number of states.
+    pub fn states(&self) -> usize {
+        self.states.len() / self.state_bytes.max(1)
+    }
+
+    /// State `place` as it is now.
+    pub fn state(&self, place: u32) -> &[u8] {
+        let start = place as usize * self.state_bytes;
+        &self.states[start..start + self.state_bytes]
+    }
+
+    /// Score of a row, once scored.
+    pub fn score(&self, row: usize) -> f64 {
+        self.scores[row]
+    }
+
+    /// What the detector says of a row, once scored.
+    pub fn outcome(&self, row: usize) -> Outcome {
+        Outcome::from_code(self.verdicts[row]).expect("outcomes were checked after the call")
+    }
+
+    /// Whether a row came too late to change its entity's state.
+    pub fn is_late(&self, row: usize) -> bool {
+        self.verdicts[row] & VERDICT_LATE != 0
+    }
+
+    /// What each field, and in the last place time, adds to a row's score.
+    pub fn attribution(&self, row: usize) -> &[f32] {
+        let width = self.fields + 1;
+        &self.attributions[row * width..(row + 1) * width]
+    }
+
+    pub(crate) fn fields(&self) -> usize {
+        self.fields
+    }
+
+    pub(crate) fn state_bytes(&self) -> usize {
+        self.state_bytes
+    }
+}

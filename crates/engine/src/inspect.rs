@@ -1,0 +1,50 @@
+//! Reads a module's manifest without compiling or running anything.
+
+use thiserror::Error;
+use twinge_contract::abi::MANIFEST_SECTION;
+use twinge_contract::manifest::{Manifest, ManifestError};
+use wasmparser::{Parser, Payload};
+
+/// Largest manifest, in bytes.
+pub(crate) const MANIFEST_BYTES_MAX: usize = 1 << 20;
+
+/// Why a module's manifest cannot be told.
+#[derive(Debug, Error)]
+pub enum InspectError {
+    /// Not a WebAssembly module, or a truncated one.
+    #[error("module is not readable WebAssembly; it may be truncated: fetch or train it again")]
+    Parse(#[source] wasmparser::BinaryReaderError),
+    /// No manifest.
+    #[error("module has no section `{MANIFEST_SECTION}`: it is not a detector module")]
+    NoManifest,
+    /// Two manifests: which one counts would be a matter of taste.
+    #[error("module has more than one section `{MANIFEST_SECTION}`: it was not made by a trainer")]
+    SeveralManifests,
+    /// A manifest beyond the bound.
+    #[error("module's manifest has {0} bytes: at most {MANIFEST_BYTES_MAX} are accepted")]
+    ManifestTooLarge(usize),
+    /// A manifest that cannot be used.
+    #[error("module's manifest is not usable")]
+    Manifest(#[from] ManifestError),
+}
+
+/// The manifest of a module.
+pub fn manifest(module: &[u8]) -> Result<Manifest, InspectError> {
+    let mut found = None;
+    for payload in Parser::new(0).parse_all(module) {
+        let Payload::CustomSection(section) = payload.map_err(InspectError::Parse)? else {
+            continue;
+        };
+        if section.name() != MANIFEST_SECTION {
+            continue;
+        }
+        if found.replace(section.data()).is_some() {
+            return Err(InspectError::SeveralManifests);
+        }
+    }
+    let json = found.ok_or(InspectError::NoManifest)?;
+    if json.len() > MANIFEST_BYTES_MAX {
+        return Err(InspectError::ManifestTooLarge(json.len()));
+    }
+    Ok(Manifest::parse(json)?)
+}

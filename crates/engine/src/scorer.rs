@@ -1,0 +1,323 @@
+//! Calls: one batch in, verdicts and new states out.
+
+use crate::batch::Batch;
+use crate::load::{LoadError, Module, TICK};
+use thiserror::Error;
+use twinge_contract::abi::{self, Layout, Outcome, ROWS_MAX, VERDICT_LATE};
+use wasmtime::{Instance, Memory, Store, StoreLimits, StoreLimitsBuilder, Trap, TypedFunc};
+
+/// A module ready to score; it makes a new instance whenever it has none it can trust.
+#[derive(Debug)]
+pub struct Scorer {
+    module: Module,
+    running: Option<Running>,
+}
+
+/// How long a call may take, in deadlines of the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Budget {
+    /// One.
+    Usual,
+    /// Ten: the second try of a call that was too slow.
+    Retry,
+}
+
+/// Why a call gave no verdicts. No state has changed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CallError {
+    /// The module stopped by itself.
+    #[error("module trapped: {0}")]
+    Trap(String),
+    /// The module was stopped.
+    #[error("module took longer than its deadline")]
+    Deadline,
+    /// The module has no room for the batch.
+    #[error("module has no room for {rows} rows and {states} states")]
+    Room {
+        /// Rows asked for.
+        rows: usize,
+        /// States asked for.
+        states: usize,
+    },
+    /// The module answered with an error code.
+    #[error("module answered error {0} of docs/abi.md")]
+    Code(i32),
+    /// Addresses outside memory, or sizes that contradict the manifest.
+    #[error("module placed its batch wrongly: {0}")]
+    Layout(&'static str),
+    /// A verdict that is none, or a score that is not finite.
+    #[error("module answered row {0} with what is no verdict")]
+    Verdict(usize),
+}
+
+struct Running {
+    store: Store<StoreLimits>,
+    memory: Memory,
+    version: TypedFunc<(), i32>,
+    prepare: TypedFunc<(u32, u32), u32>,
+    score: TypedFunc<(u32, u32, u32), i32>,
+    rows: usize,
+    states: usize,
+    layout: Option<Layout>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Running")
+            .field("rows", &self.rows)
+            .field("layout", &self.layout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Scorer {
+    /// A scorer of `module`.
+    pub fn new(module: &Module) -> Self {
+        Self { module: module.clone(), running: None }
+    }
+
+    /// The module it runs.
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+
+    /// An empty batch of the module's shape.
+    pub fn batch(&self) -> Batch {
+        let manifest = self.module.manifest();
+        Batch::new(manifest.schema.width(), manifest.state_bytes as usize)
+    }
+
+    /// Makes an instance and prepares it for one row, as a check.
+    pub(crate) fn start(&mut self) -> Result<(), LoadError> {
+        let (fields, state_bytes) = self.shape();
+        let mut running = Running::new(&self.module)?;
+        let version = running.version()?;
+        if version != abi::VERSION.cast_signed() {
+            return Err(LoadError::Abi(version));
+        }
+        running.prepare(1, 1, fields, state_bytes)?;
+        self.running = Some(running);
+        Ok(())
+    }
+
+    /// Scores the rows of `batch` in order and updates its states.
+    ///
+    /// On an error the states are as they were, scores and verdicts mean nothing, and the next call
+    /// gets a new instance.
+    pub fn score(
+        &mut self,
+        batch: &mut Batch,
+        explain_all: bool,
+        budget: Budget,
+    ) -> Result<(), CallError> {
+        let result = self.try_score(batch, explain_all, budget);
+        if result.is_err() {
+            self.running = None;
+        }
+        result
+    }
+
+    fn try_score(
+        &mut self,
+        batch: &mut Batch,
+        explain_all: bool,
+        budget: Budget,
+    ) -> Result<(), CallError> {
+        if batch.rows() > ROWS_MAX as usize {
+            return Err(CallError::Room { rows: batch.rows(), states: batch.states() });
+        }
+        let running = match &mut self.running {
+            Some(running) => running,
+            none => none.insert(Running::new(&self.module)?),
+        };
+        running.set_deadline(&self.module, budget);
+        let layout =
+            running.prepare(batch.rows(), batch.states(), batch.fields(), batch.state_bytes())?;
+        running.write(&layout, batch)?;
+        running.call(batch, explain_all)?;
+        running.read(&layout, batch)
+    }
+
+    fn shape(&self) -> (usize, usize) {
+        let manifest = self.module.manifest();
+        (manifest.schema.width(), manifest.state_bytes as usize)
+    }
+}
+
+impl Running {
+    fn new(module: &Module) -> Result<Self, CallError> {
+        let limits = StoreLimitsBuilder::new()
+            .memory_size(module.engine.limits.memory_bytes_max)
+            .table_elements(10_000)
+            .instances(1)
+            .memories(1)
+            .tables(4)
+            .build();
+        let mut store = Store::new(&module.engine.inner, limits);
+        store.limiter(|limits| limits);
+        store.set_epoch_deadline(ticks(module, Budget::Usual));
+        let instance = Instance::new(&mut store, &module.compiled, &[]).map_err(call_error)?;
+        let memory =
+            instance.get_memory(&mut store, abi::MEMORY).ok_or(CallError::Layout("no memory"))?;
+        let prepare = instance.get_typed_func(&mut store, abi::PREPARE).map_err(call_error)?;
+        let score = instance.get_typed_func(&mut store, abi::SCORE).map_err(call_error)?;
+        let version = instance.get_typed_func(&mut store, abi::ABI).map_err(call_error)?;
+        Ok(Self { store, memory, version, prepare, score, rows: 0, states: 0, layout: None })
+    }
+
+    fn version(&mut self) -> Result<i32, CallError> {
+        self.version.call(&mut self.store, ()).map_err(call_error)
+    }
+
+    fn set_deadline(&mut self, module: &Module, budget: Budget) {
+        self.store.set_epoch_deadline(ticks(module, budget));
+    }
+
+    /// Makes room, growing by doubling so that batches of changing size seldom ask.
+    fn prepare(
+        &mut self,
+        rows: usize,
+        states: usize,
+        fields: usize,
+        state_bytes: usize,
+    ) -> Result<Layout, CallError> {
+        if let Some(layout) = self.layout
+            && rows <= self.rows
+            && states <= self.states
+        {
+            return Ok(layout);
+        }
+        let room_rows = rows.max(1).next_power_of_two().max(self.rows);
+        let room_states = states.max(1).next_power_of_two().max(self.states).min(room_rows);
+        let address = self
+            .prepare
+            .call(&mut self.store, (room_rows as u32, room_states as u32))
+            .map_err(call_error)?;
+        if address == 0 {
+            return Err(CallError::Room { rows, states });
+        }
+        let layout = self.read_layout(address)?;
+        check_layout(
+            &layout,
+            room_rows,
+            room_states,
+            fields,
+            state_bytes,
+            self.memory.data_size(&self.store),
+        )?;
+        (self.rows, self.states, self.layout) = (room_rows, room_states, Some(layout));
+        Ok(layout)
+    }
+
+    fn read_layout(&self, address: u32) -> Result<Layout, CallError> {
+        let mut bytes = [0; Layout::BYTES];
+        self.memory
+            .read(&self.store, address as usize, &mut bytes)
+            .map_err(|_outside| CallError::Layout("layout lies outside memory"))?;
+        let mut words = [0; 10];
+        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
+            *word = u32::from_le_bytes(*bytes);
+        }
+        Ok(Layout::from_words(words))
+    }
+
+    fn write(&mut self, layout: &Layout, batch: &Batch) -> Result<(), CallError> {
+        let memory = self.memory.data_mut(&mut self.store);
+        let mut write = |address: u32, bytes: &[u8]| {
+            let place = memory.get_mut(address as usize..address as usize + bytes.len());
+            place
+                .map(|place| place.copy_from_slice(bytes))
+                .ok_or(CallError::Layout("batch lies outside memory"))
+        };
+        write(layout.times, bytemuck::cast_slice(&batch.times))?;
+        write(layout.entities, bytemuck::cast_slice(&batch.entities))?;
+        write(layout.inputs, bytemuck::cast_slice(&batch.inputs))?;
+        write(layout.states, &batch.states)
+    }
+
+    fn call(&mut self, batch: &Batch, explain_all: bool) -> Result<(), CallError> {
+        let flags = if explain_all { abi::FLAG_EXPLAIN_ALL } else { 0 };
+        let arguments = (batch.rows() as u32, batch.states() as u32, flags);
+        match self.score.call(&mut self.store, arguments).map_err(call_error)? {
+            0 => Ok(()),
+            code => Err(CallError::Code(code)),
+        }
+    }
+
+    /// Reads and checks everything before the first byte of `batch` changes.
+    fn read(&mut self, layout: &Layout, batch: &mut Batch) -> Result<(), CallError> {
+        let memory = self.memory.data(&self.store);
+        let read = |address: u32, length: usize| {
+            memory
+                .get(address as usize..address as usize + length)
+                .ok_or(CallError::Layout("batch lies outside memory"))
+        };
+        let rows = batch.rows();
+        let scores = read(layout.scores, rows * 8)?;
+        let verdicts = read(layout.verdicts, rows * 4)?;
+        let attributions = read(layout.attributions, batch.attributions.len() * 4)?;
+        let states = read(layout.states, batch.states.len())?;
+        for (row, (score, word)) in
+            scores.as_chunks::<8>().0.iter().zip(verdicts.as_chunks::<4>().0).enumerate()
+        {
+            let word = u32::from_le_bytes(*word);
+            let known = Outcome::from_code(word).is_some() && word & !(0xff | VERDICT_LATE) == 0;
+            if !known || !f64::from_le_bytes(*score).is_finite() {
+                return Err(CallError::Verdict(row));
+            }
+        }
+        bytemuck::cast_slice_mut(&mut batch.scores).copy_from_slice(scores);
+        bytemuck::cast_slice_mut(&mut batch.verdicts).copy_from_slice(verdicts);
+        bytemuck::cast_slice_mut(&mut batch.attributions).copy_from_slice(attributions);
+        batch.states.copy_from_slice(states);
+        Ok(())
+    }
+}
+
+fn check_layout(
+    layout: &Layout,
+    rows: usize,
+    states: usize,
+    fields: usize,
+    state_bytes: usize,
+    memory_bytes: usize,
+) -> Result<(), CallError> {
+    if layout.fields as usize != fields || layout.state_bytes as usize != state_bytes {
+        return Err(CallError::Layout("its fields or state size contradict the manifest"));
+    }
+    let arrays = [
+        (layout.times, rows * 8),
+        (layout.entities, rows * 4),
+        (layout.inputs, rows * fields * 8),
+        (layout.states, states * state_bytes),
+        (layout.scores, rows * 8),
+        (layout.verdicts, rows * 4),
+        (layout.attributions, rows * (fields + 1) * 4),
+    ];
+    for (address, bytes) in arrays {
+        if address % 8 != 0 {
+            return Err(CallError::Layout("an address is not a multiple of eight"));
+        }
+        if address as usize + bytes > memory_bytes {
+            return Err(CallError::Layout("an array reaches beyond memory"));
+        }
+    }
+    Ok(())
+}
+
+fn ticks(module: &Module, budget: Budget) -> u64 {
+    let one = module.engine.limits.deadline.as_millis().div_ceil(TICK.as_millis()) as u64;
+    match budget {
+        Budget::Usual => one.max(1) + 1,
+        Budget::Retry => one.max(1) * 10 + 1,
+    }
+}
+
+fn call_error(error: wasmtime::Error) -> CallError {
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => CallError::Deadline,
+        Some(trap) => CallError::Trap(trap.to_string()),
+        None => CallError::Trap(format!("{error:#}")),
+    }
+}

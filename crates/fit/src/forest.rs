@@ -1,0 +1,254 @@
+//! Fits an isolation forest (Liu, Ting and Zhou, "Isolation Forest", ICDM 2008).
+//!
+//! Follows linfa's conventions: [`IsolationForestParams`] are checked into
+//! [`IsolationForestValidParams`], which `fit` a dataset of unlabelled records.
+
+use crate::random::Random;
+use linfa::ParamGuard;
+use linfa::dataset::DatasetBase;
+use linfa::traits::Fit;
+use ndarray::{ArrayBase, ArrayView2, Data, Ix2};
+use thiserror::Error;
+use twinge_detector::model::{DEPTH_MAX, ForestParts, LEAF_UNITS, TREES_MAX};
+
+/// Every tree is stored with at least this depth, for which scoring has its fast path.
+const DEPTH_MIN: u32 = 8;
+
+/// Unchecked settings of an isolation forest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IsolationForestParams(IsolationForestValidParams);
+
+/// Checked settings of an isolation forest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IsolationForestValidParams {
+    trees: u32,
+    sample_rows: u32,
+    seed: u64,
+}
+
+impl IsolationForestParams {
+    /// The paper's settings: 100 trees of 256 rows each.
+    pub fn new(seed: u64) -> Self {
+        Self(IsolationForestValidParams { trees: 100, sample_rows: 256, seed })
+    }
+
+    /// Number of trees.
+    #[must_use]
+    pub fn trees(mut self, trees: u32) -> Self {
+        self.0.trees = trees;
+        self
+    }
+
+    /// Rows that each tree is grown on.
+    #[must_use]
+    pub fn sample_rows(mut self, sample_rows: u32) -> Self {
+        self.0.sample_rows = sample_rows;
+        self
+    }
+}
+
+/// A fitted forest: the arrays of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IsolationForest(pub ForestParts);
+
+/// Why a forest cannot be fitted.
+#[derive(Debug, Error)]
+pub enum ForestError {
+    /// No trees, or too many.
+    #[error("isolation forest of {0} trees: choose 1 to {TREES_MAX}")]
+    Trees(u32),
+    /// Samples too small or too large.
+    #[error("isolation forest of {0} rows a tree: choose 2 to {most}", most = 1 << DEPTH_MAX)]
+    SampleRows(u32),
+    /// Too few rows to isolate any.
+    #[error("isolation forest needs at least 2 rows to fit on, and there are {0}")]
+    TooFewRows(usize),
+    /// linfa's own errors.
+    #[error("dataset is not usable")]
+    Dataset(#[from] linfa::error::Error),
+}
+
+impl ParamGuard for IsolationForestParams {
+    type Checked = IsolationForestValidParams;
+    type Error = ForestError;
+
+    fn check_ref(&self) -> Result<&Self::Checked, Self::Error> {
+        let IsolationForestValidParams { trees, sample_rows, .. } = self.0;
+        if !(1..=TREES_MAX).contains(&trees) {
+            return Err(ForestError::Trees(trees));
+        }
+        if !(2..=1 << DEPTH_MAX).contains(&sample_rows) {
+            return Err(ForestError::SampleRows(sample_rows));
+        }
+        Ok(&self.0)
+    }
+
+    fn check(self) -> Result<Self::Checked, Self::Error> {
+        self.check_ref().copied()
+    }
+}
+
+impl<D: Data<Elem = f32>, T> Fit<ArrayBase<D, Ix2>, T, ForestError> for IsolationForestValidParams {
+    type Object = IsolationForest;
+
+    /// Fits on records of shape (rows, features); values must be finite.
+    fn fit(
+        &self,
+        dataset: &DatasetBase<ArrayBase<D, Ix2>, T>,
+    ) -> Result<IsolationForest, ForestError> {
+        let records = dataset.records().view();
+        let rows = records.nrows();
+        if rows < 2 {
+            return Err(ForestError::TooFewRows(rows));
+        }
+        let sample_rows = self.sample_rows.min(u32::try_from(rows).unwrap_or(u32::MAX));
+        let depth_limit = u32::BITS - (sample_rows - 1).leading_zeros();
+        let depth = depth_limit.max(DEPTH_MIN);
+        let places = (self.trees as usize) << depth;
+        let mut parts = ForestParts {
+            trees: self.trees,
+            depth,
+            norm: 1.0 / (f64::from(self.trees) * mean_path(sample_rows as usize) * LEAF_UNITS),
+            thresholds: vec![f32::INFINITY; places],
+            features: vec![0; places],
+            leaves: vec![0; places],
+        };
+        for tree in 0..self.trees {
+            let mut random = Random::new(self.seed, u64::from(tree));
+            let mut sample = random.distinct(sample_rows, rows as u32);
+            let start = (tree as usize) << depth;
+            let mut grower =
+                Grower { records, random, depth, depth_limit, start, parts: &mut parts };
+            grower.grow(&mut sample, 0, 0);
+        }
+        Ok(IsolationForest(parts))
+    }
+}
+
+/// Grows one tree into its places of the arrays.
+struct Grower<'r, 'p> {
+    records: ArrayView2<'r, f32>,
+    random: Random,
+    depth: u32,
+    depth_limit: u32,
+    start: usize,
+    parts: &'p mut ForestParts,
+}
+
+impl Grower<'_, '_> {
+    fn grow(&mut self, sample: &mut [u32], node: usize, level: u32) {
+        let split =
+            if level < self.depth_limit && sample.len() > 1 { self.split(sample) } else { None };
+        let Some((feature, threshold)) = split else {
+            return self.leaf(sample.len(), node, level);
+        };
+        self.parts.features[self.start + node] = feature as u8;
+        self.parts.thresholds[self.start + node] = threshold;
+        let records = self.records;
+        let right = partition(sample, |row| records[[row as usize, feature]] > threshold);
+        let (low, high) = sample.split_at_mut(right);
+        self.grow(low, 2 * node + 1, level + 1);
+        self.grow(high, 2 * node + 2, level + 1);
+    }
+
+    /// A random feature that still varies, and a random threshold between its extremes.
+    fn split(&mut self, sample: &[u32]) -> Option<(usize, f32)> {
+        let ranges: Vec<(usize, f32, f32)> = (0..self.records.ncols())
+            .filter_map(|feature| {
+                let values = sample.iter().map(|row| self.records[[*row as usize, feature]]);
+                let (low, high) = values
+                    .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| {
+                        (low.min(value), high.max(value))
+                    });
+                (low < high).then_some((feature, low, high))
+            })
+            .collect();
+        if ranges.is_empty() {
+            return None;
+        }
+        let (feature, low, high) = ranges[self.random.below(ranges.len() as u32) as usize];
+        let threshold = f64::from(low) + self.random.unit() * (f64::from(high) - f64::from(low));
+        // Rounding must not reach the upper extreme, or nothing would go right.
+        Some((feature, (threshold as f32).min(high.next_down()).max(low)))
+    }
+
+    /// Every place below `node` on the last level gets the leaf's path length: the steps so far and
+    /// those that its rows would still take.
+    fn leaf(&mut self, rows: usize, node: usize, level: u32) {
+        let path = f64::from(level) + mean_path(rows);
+        let units = libm::round(path * LEAF_UNITS) as u16;
+        let below = 1 << (self.depth - level);
+        let first = (node + 1) * below - (1 << self.depth);
+        self.parts.leaves[self.start + first..self.start + first + below].fill(units);
+    }
+}
+
+/// Reorders so that rows that go left come first, each side in its old order; returns their number.
+fn partition(sample: &mut [u32], goes_right: impl Fn(u32) -> bool) -> usize {
+    let (right, left): (Vec<u32>, Vec<u32>) = sample.iter().partition(|row| goes_right(**row));
+    sample[..left.len()].copy_from_slice(&left);
+    sample[left.len()..].copy_from_slice(&right);
+    left.len()
+}
+
+/// Mean path length of an unsuccessful search in a binary search tree of `rows` (equation 1), with
+/// the harmonic number summed rather than approximated.
+fn mean_path(rows: usize) -> f64 {
+    if rows < 2 {
+        return 0.0;
+    }
+    let harmonic: f64 = (1..rows).map(|k| 1.0 / k as f64).sum();
+    2.0 * harmonic - 2.0 * (rows as f64 - 1.0) / rows as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use linfa::Dataset;
+    use ndarray::Array2;
+    use twinge_detector::forest::raw_scores;
+    use twinge_detector::model::ForestModel;
+
+    #[test]
+    fn bad_settings_are_refused() {
+        assert!(matches!(
+            IsolationForestParams::new(0).trees(0).check(),
+            Err(ForestError::Trees(0))
+        ));
+        let result = IsolationForestParams::new(0).sample_rows(1).check();
+        assert!(matches!(result, Err(ForestError::SampleRows(1))));
+        let one = Dataset::from(Array2::<f32>::zeros((1, 2)));
+        assert!(IsolationForestParams::new(0).check().unwrap().fit(&one).is_err());
+    }
+
+    #[test]
+    fn mean_paths_are_those_of_the_paper() {
+        assert_eq!(mean_path(1), 0.0);
+        assert_eq!(mean_path(2), 1.0);
+        assert!((mean_path(256) - 10.244).abs() < 1e-2);
+    }
+
+    #[test]
+    fn an_outlier_scores_above_the_crowd() {
+        let mut random = Random::new(3, 0);
+        let mut records =
+            Array2::from_shape_fn((500, 8), |_| (random.unit() + random.unit()) as f32);
+        records.row_mut(17).fill(9.0);
+        let params = IsolationForestParams::new(1).check().unwrap();
+        let IsolationForest(parts) = params.fit(&Dataset::from(records.clone())).unwrap();
+        let forest = ForestModel {
+            trees: parts.trees,
+            depth: parts.depth,
+            norm: parts.norm,
+            thresholds: &parts.thresholds,
+            features: &parts.features,
+            leaves: &parts.leaves,
+        };
+        let mut raw = [0.0; 64];
+        raw_scores(&forest, &records.as_slice().unwrap()[..64 * 8], 8, &mut raw);
+        for (row, score) in raw.iter().enumerate() {
+            assert!((0.0..1.0).contains(score));
+            assert!(row == 17 || *score < raw[17] - 0.1, "row {row}: {score} against {}", raw[17]);
+        }
+    }
+}

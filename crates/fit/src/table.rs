@@ -1,0 +1,112 @@
+//! Training data in memory, a column an input.
+
+use crate::read::{ReadError, RowReader};
+use std::collections::HashMap;
+use std::io::Read;
+use twinge_contract::schema::Schema;
+
+/// Rows in arrival order.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// Which columns mean what.
+    pub schema: Schema,
+    /// Entity of each row, numbered by first appearance.
+    pub entities: Vec<u32>,
+    /// Number of entities.
+    pub entity_count: usize,
+    /// Event time of each row in milliseconds; zeros without a time field.
+    pub times_ms: Vec<f64>,
+    /// Numeric columns; NaN is missing.
+    pub numeric: Vec<Vec<f64>>,
+    /// Categorical columns.
+    pub categorical: Vec<CategoryColumn>,
+    /// Whether each row is labelled anomalous, when there are labels.
+    pub labels: Option<Vec<bool>>,
+    /// SHA-256 of the bytes read, lowercase hexadecimal.
+    pub digest: String,
+}
+
+/// A column of categories.
+#[derive(Clone, Debug, Default)]
+pub struct CategoryColumn {
+    /// Category of each row; `None` is missing.
+    pub rows: Vec<Option<u32>>,
+    /// Texts by number, in order of first appearance.
+    pub names: Vec<String>,
+}
+
+impl Table {
+    /// Reads all rows; the first row that cannot be read is an error.
+    pub fn read<R: Read>(
+        mut reader: RowReader<R>,
+        mut rows_read: impl FnMut(u64),
+    ) -> Result<Self, ReadError> {
+        let schema = reader.schema().clone();
+        let has_labels = schema.label.is_some();
+        let mut table = Self {
+            numeric: vec![Vec::new(); schema.numeric.len()],
+            categorical: vec![CategoryColumn::default(); schema.categorical.len()],
+            labels: has_labels.then(Vec::new),
+            schema,
+            ..Self::default()
+        };
+        let mut entities = HashMap::new();
+        let mut categories = vec![HashMap::new(); table.categorical.len()];
+        while let Some(row) = reader.next_row()? {
+            let next = entities.len() as u32;
+            table.entities.push(match entities.get(row.entity.as_str()) {
+                Some(known) => *known,
+                None => *entities.entry(row.entity.clone()).or_insert(next),
+            });
+            table.times_ms.push(row.time_ms.unwrap_or(0) as f64);
+            for (column, value) in table.numeric.iter_mut().zip(&row.numeric) {
+                column.push(*value);
+            }
+            for ((column, known), text) in
+                table.categorical.iter_mut().zip(&mut categories).zip(&row.categorical)
+            {
+                column.push(known, text);
+            }
+            if let Some(labels) = &mut table.labels {
+                labels.push(row.anomalous.unwrap_or(false));
+            }
+            if table.entities.len() % 4096 == 0 {
+                rows_read(table.entities.len() as u64);
+            }
+        }
+        table.entity_count = entities.len();
+        table.digest = reader.digest();
+        Ok(table)
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.entities.len()
+    }
+
+    /// Writes row `row` as a module's input row.
+    pub fn inputs(&self, row: usize, codes: &[Vec<f64>], inputs: &mut [f64]) {
+        let (numbers, categories) = inputs.split_at_mut(self.numeric.len());
+        for (input, column) in numbers.iter_mut().zip(&self.numeric) {
+            *input = column[row];
+        }
+        for ((input, column), codes) in categories.iter_mut().zip(&self.categorical).zip(codes) {
+            *input = column.rows[row].map_or(f64::NAN, |category| codes[category as usize]);
+        }
+    }
+}
+
+impl CategoryColumn {
+    fn push(&mut self, known: &mut HashMap<String, u32>, text: &str) {
+        if text.is_empty() {
+            return self.rows.push(None);
+        }
+        let number = known.get(text).copied().unwrap_or_else(|| {
+            let number = self.names.len() as u32;
+            self.names.push(text.to_owned());
+            known.insert(text.to_owned(), number);
+            number
+        });
+        self.rows.push(Some(number));
+    }
+}

@@ -1,0 +1,113 @@
+//! Training from files: determinism, notes, errors, and what is inside a module.
+
+use std::fmt::Write;
+use twinge_contract::abi::MANIFEST_SECTION;
+use twinge_contract::manifest::Manifest;
+use twinge_contract::schema::Schema;
+use twinge_fit::link::RUNTIME;
+use twinge_fit::read::{Format, RowReader};
+use twinge_fit::{Config, Table, TrainError, Trained, train};
+
+fn table(csv: &str, schema: &Schema) -> Table {
+    Table::read(RowReader::new(csv.as_bytes(), Format::Csv, schema).unwrap(), |_| {}).unwrap()
+}
+
+fn numbers(names: &[&str]) -> Schema {
+    Schema { numeric: names.iter().map(|name| (*name).to_owned()).collect(), ..Schema::default() }
+}
+
+fn train_csv(csv: &str, schema: &Schema, seed: u64) -> Result<Trained, TrainError> {
+    let config = Config {
+        name: "test".into(),
+        version: "1".into(),
+        schema: schema.clone(),
+        ..Config::default()
+    };
+    train(&table(csv, schema), &config.check().unwrap(), seed, &mut |_| true)
+}
+
+fn noisy_csv(rows: u32) -> String {
+    let mut csv = "a,b,c\n".to_owned();
+    for row in 0..rows {
+        let noise = f64::from(row.wrapping_mul(2_654_435_761) >> 8) / f64::from(1 << 24);
+        writeln!(csv, "{},{},7", noise, noise * noise + f64::from(row % 7)).unwrap();
+    }
+    csv
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_and_another_does_not() {
+    let schema = numbers(&["a", "b", "c"]);
+    let csv = noisy_csv(500);
+    let first = train_csv(&csv, &schema, 1).unwrap();
+    assert_eq!(first.module, train_csv(&csv, &schema, 1).unwrap().module);
+    assert_ne!(first.module, train_csv(&csv, &schema, 2).unwrap().module);
+    assert!(
+        first.manifest.notes.iter().any(|note| note.contains("`c` is constant")),
+        "{:?}",
+        first.manifest.notes
+    );
+}
+
+#[test]
+fn a_module_is_valid_has_no_imports_and_holds_its_manifest() {
+    let trained = train_csv(&noisy_csv(500), &numbers(&["a", "b"]), 1).unwrap();
+    wasmparser::validate(&trained.module).unwrap();
+    let mut manifest = None;
+    for payload in wasmparser::Parser::new(0).parse_all(&trained.module) {
+        match payload.unwrap() {
+            wasmparser::Payload::ImportSection(_) => panic!("a module imports nothing"),
+            wasmparser::Payload::CustomSection(section) => {
+                assert_eq!(section.name(), MANIFEST_SECTION);
+                manifest = Some(Manifest::parse(section.data()).unwrap());
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(manifest.as_ref(), Some(&trained.manifest));
+    let overhead = RUNTIME.len();
+    assert!(overhead < 24 * 1024, "the runtime has grown to {overhead} bytes");
+    assert!(
+        trained.module.len() < 256 * 1024,
+        "a default module has {} bytes",
+        trained.module.len()
+    );
+}
+
+#[test]
+fn data_that_cannot_be_learned_from_is_refused_in_a_sentence() {
+    let schema = numbers(&["a"]);
+    let alike = "a\n".to_owned() + &"1\n".repeat(100);
+    let missing = "a\n".to_owned() + &"NA\n".repeat(100);
+    let few = "a\n".to_owned() + &"1\n".repeat(10);
+    let cases =
+        [(alike, "all rows are alike"), (missing, "all rows are alike"), (few, "32 are needed")];
+    for (csv, part) in cases {
+        let error = train_csv(&csv, &schema, 1).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn extreme_columns_train() {
+    let mut csv = "a,b\n".to_owned();
+    for row in 0..200 {
+        writeln!(csv, "{}e298,{}e-300", row % 17, row % 13).unwrap();
+    }
+    let trained = train_csv(&csv, &numbers(&["a", "b"]), 1).unwrap();
+    assert!(trained.manifest.threshold.raw_score.is_finite());
+}
+
+#[test]
+fn a_cancelled_training_stops() {
+    let schema = numbers(&["a", "b"]);
+    let config = Config {
+        name: "test".into(),
+        version: "1".into(),
+        schema: schema.clone(),
+        ..Config::default()
+    };
+    let result =
+        train(&table(&noisy_csv(500), &schema), &config.check().unwrap(), 1, &mut |_| false);
+    assert!(matches!(result, Err(TrainError::Cancelled)));
+}

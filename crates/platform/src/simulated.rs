@@ -1,0 +1,391 @@
+//! A disk in memory that fills up, goes read-only, fails on cue and loses power. Deterministic:
+//! the same seed and calls give the same bytes. Does not model time, permissions or empty
+//! directories.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::disk::{Disk, DiskFile};
+
+/// A disk in memory for tests. Clones are handles to the same disk.
+#[derive(Debug, Clone)]
+pub struct SimulatedDisk {
+    state: Arc<Mutex<State>>,
+}
+
+impl SimulatedDisk {
+    /// An empty disk without a limit; `seed` decides what a crash or a failed append leaves.
+    pub fn new(seed: u64) -> Self {
+        let state = State {
+            names: BTreeMap::new(),
+            contents: BTreeMap::new(),
+            next_id: 0,
+            capacity_bytes: u64::MAX,
+            read_only: false,
+            operations: 0,
+            fail_at: None,
+            crashes: 0,
+            random: seed,
+        };
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Limits the sum of all files' lengths, in bytes. An append beyond it writes what fits and
+    /// fails with `StorageFull`. A limit below what is stored removes nothing.
+    pub fn set_capacity(&self, bytes: u64) {
+        self.lock().capacity_bytes = bytes;
+    }
+
+    /// Makes every operation but reading and listing fail with `ReadOnlyFilesystem`, or ends that.
+    pub fn set_read_only(&self, read_only: bool) {
+        self.lock().read_only = read_only;
+    }
+
+    /// Lets `operations` more operations pass and fails the one after, once. Every call of
+    /// [`Disk`] and [`DiskFile`] but `len` is one operation. A failed append leaves a random
+    /// prefix of its bytes; any other failed operation leaves nothing changed.
+    pub fn fail_after(&self, operations: u64) {
+        let mut state = self.lock();
+        state.fail_at = Some(state.operations + operations);
+    }
+
+    /// Cuts the power and turns it on again. Of bytes appended since the last sync a random
+    /// prefix survives, a truncation since then may be undone, and handles opened before fail.
+    /// Files created, replaced, renamed or removed stay so.
+    pub fn crash(&self) {
+        let mut state = self.lock();
+        let State { contents, random, .. } = &mut *state;
+        for content in contents.values_mut() {
+            content.lose_power(random);
+        }
+        state.crashes += 1;
+        state.fail_at = None;
+    }
+
+    /// The sum of all files' lengths, in bytes.
+    pub fn used_bytes(&self) -> u64 {
+        self.lock().used_bytes()
+    }
+
+    /// How many operations were asked for so far, failed ones included: the range for
+    /// [`fail_after`](Self::fail_after) when a test fails each in turn.
+    pub fn operations(&self) -> u64 {
+        self.lock().operations
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin_read(&self) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.lock();
+        state.count()?;
+        Ok(state)
+    }
+
+    fn begin_write(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.begin_read()?;
+        state.writable()?;
+        Ok(state)
+    }
+}
+
+impl Disk for SimulatedDisk {
+    fn open_append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let mut state = self.begin_write()?;
+        let id = match state.names.get(path) {
+            Some(id) => *id,
+            None => state.put(path, &[]),
+        };
+        let crashes = state.crashes;
+        drop(state);
+        Ok(Box::new(SimulatedFile { disk: self.clone(), id, crashes }))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let state = self.begin_read()?;
+        let id = state.names.get(path).ok_or(ErrorKind::NotFound)?;
+        Ok(state.contents[id].bytes.clone())
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.begin_write()?;
+        state.fits(bytes.len())?;
+        state.put(path, bytes);
+        Ok(())
+    }
+
+    fn create_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.begin_write()?;
+        if state.names.contains_key(path) {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        state.fits(bytes.len())?;
+        state.put(path, bytes);
+        Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        let state = self.begin_read()?;
+        Ok(state.names.keys().filter(|path| path.parent() == Some(dir)).cloned().collect())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.begin_write()?.forget(path);
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.begin_write()?;
+        let id = state.names.remove(from).ok_or(ErrorKind::NotFound)?;
+        state.forget(to);
+        state.names.insert(to.to_owned(), id);
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct SimulatedFile {
+    disk: SimulatedDisk,
+    id: u64,
+    crashes: u64,
+}
+
+impl SimulatedFile {
+    fn content<'a>(&self, state: &'a mut State) -> io::Result<&'a mut Content> {
+        if state.crashes != self.crashes {
+            return Err(io::Error::other("this handle was opened before the simulated crash"));
+        }
+        state.contents.get_mut(&self.id).ok_or_else(|| ErrorKind::NotFound.into())
+    }
+}
+
+impl DiskFile for SimulatedFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.disk.lock();
+        let counted = state.count();
+        state.writable()?;
+        let room = usize::try_from(state.room()).unwrap_or(usize::MAX);
+        let mut written = bytes.len().min(room);
+        if counted.is_err() {
+            written = below(&mut state.random, written);
+        }
+        self.content(&mut state)?.bytes.extend_from_slice(&bytes[..written]);
+        counted?;
+        if written < bytes.len() { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let mut state = self.disk.begin_write()?;
+        self.content(&mut state)?.sync();
+        Ok(())
+    }
+
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        let mut state = self.disk.begin_write()?;
+        let content = self.content(&mut state)?;
+        match usize::try_from(len) {
+            Ok(len) if len <= content.bytes.len() => content.truncate(len),
+            _ => return Err(ErrorKind::InvalidInput.into()),
+        }
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        let mut state = self.disk.lock();
+        Ok(self.content(&mut state)?.bytes.len() as u64)
+    }
+
+    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut state = self.disk.begin_read()?;
+        let bytes = &self.content(&mut state)?.bytes;
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+        let count = buffer.len().min(bytes.len() - start);
+        buffer[..count].copy_from_slice(&bytes[start..start + count]);
+        Ok(count)
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    names: BTreeMap<PathBuf, u64>,
+    contents: BTreeMap<u64, Content>,
+    next_id: u64,
+    capacity_bytes: u64,
+    read_only: bool,
+    operations: u64,
+    fail_at: Option<u64>,
+    crashes: u64,
+    random: u64,
+}
+
+impl State {
+    fn count(&mut self) -> io::Result<()> {
+        let failed = self.fail_at.take_if(|at| *at == self.operations).is_some();
+        self.operations += 1;
+        if failed { Err(io::Error::other("the simulator failed this operation")) } else { Ok(()) }
+    }
+
+    fn writable(&self) -> io::Result<()> {
+        if self.read_only { Err(ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
+    }
+
+    /// A file that replaces another stands beside it until the rename, so it needs its own room.
+    fn fits(&self, bytes: usize) -> io::Result<()> {
+        if bytes as u64 > self.room() { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn room(&self) -> u64 {
+        self.capacity_bytes.saturating_sub(self.used_bytes())
+    }
+
+    fn used_bytes(&self) -> u64 {
+        self.contents.values().map(|content| content.bytes.len() as u64).sum()
+    }
+
+    /// Puts a durable file with these bytes in place of whatever has the name.
+    fn put(&mut self, path: &Path, bytes: &[u8]) -> u64 {
+        self.forget(path);
+        let id = self.next_id;
+        self.next_id += 1;
+        let content = Content { bytes: bytes.to_vec(), synced: bytes.len(), cut: Vec::new() };
+        self.contents.insert(id, content);
+        self.names.insert(path.to_owned(), id);
+        id
+    }
+
+    fn forget(&mut self, path: &Path) {
+        if let Some(id) = self.names.remove(path) {
+            self.contents.remove(&id);
+        }
+    }
+}
+
+/// A file's bytes as programs see them, and what the platters have.
+#[derive(Debug)]
+struct Content {
+    bytes: Vec<u8>,
+    /// How many of the first bytes are durable.
+    synced: usize,
+    /// Bytes after `synced` that are still on the platters: truncated since the last sync.
+    cut: Vec<u8>,
+}
+
+impl Content {
+    fn sync(&mut self) {
+        self.synced = self.bytes.len();
+        self.cut.clear();
+    }
+
+    fn truncate(&mut self, len: usize) {
+        if len < self.synced {
+            self.cut.splice(0..0, self.bytes[len..self.synced].iter().copied());
+            self.synced = len;
+        }
+        self.bytes.truncate(len);
+    }
+
+    fn lose_power(&mut self, random: &mut u64) {
+        if !self.cut.is_empty() && below(random, 1) == 0 {
+            self.bytes.truncate(self.synced);
+            self.bytes.append(&mut self.cut);
+        } else {
+            let unsynced = self.bytes.len() - self.synced;
+            self.bytes.truncate(self.synced + below(random, unsynced));
+        }
+        self.sync();
+    }
+}
+
+/// A number from 0 to `most`, both included, by `SplitMix64`
+/// (<https://doi.org/10.1145/2660193.2660195>). Its slight bias does not matter here.
+fn below(random: &mut u64, most: usize) -> usize {
+    *random = random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut mixed = *random;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^= mixed >> 31;
+    (mixed % (most as u64 + 1)) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: &str = "/data/log";
+
+    fn written(disk: &SimulatedDisk, synced: &[u8], unsynced: &[u8]) -> Box<dyn DiskFile> {
+        let mut file = disk.open_append(Path::new(PATH)).expect("opens");
+        file.append(synced).expect("appends");
+        file.sync().expect("syncs");
+        file.append(unsynced).expect("appends");
+        file
+    }
+
+    #[test]
+    fn a_crash_keeps_synced_bytes_and_a_prefix_of_the_others() {
+        let mut lengths = std::collections::BTreeSet::new();
+        for seed in 0..100 {
+            let disk = SimulatedDisk::new(seed);
+            let mut file = written(&disk, b"synced", b"tail");
+            disk.crash();
+            assert!(file.append(b"x").is_err(), "seed {seed}: the handle outlived the crash");
+            let bytes = disk.read(Path::new(PATH)).unwrap();
+            assert!(bytes.starts_with(b"synced") && b"syncedtail".starts_with(&bytes), "{seed}");
+            lengths.insert(bytes.len());
+        }
+        assert_eq!(lengths.into_iter().collect::<Vec<_>>(), [6, 7, 8, 9, 10]);
+    }
+
+    #[test]
+    fn a_crash_can_undo_a_truncation_that_was_not_synced() {
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..50 {
+            let disk = SimulatedDisk::new(seed);
+            let mut file = written(&disk, b"synced", b"tail");
+            file.truncate(4).unwrap();
+            file.truncate(2).unwrap();
+            disk.crash();
+            seen.insert(disk.read(Path::new(PATH)).unwrap());
+        }
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), [b"sy".to_vec(), b"synced".to_vec()]);
+    }
+
+    #[test]
+    fn a_full_disk_tears_the_append_and_refuses_whole_files() {
+        let disk = SimulatedDisk::new(0);
+        let mut file = written(&disk, b"12345678", b"");
+        disk.set_capacity(10);
+        assert_eq!(file.append(b"abcd").unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(disk.read(Path::new(PATH)).unwrap(), b"12345678ab");
+        let replaced = disk.replace(Path::new(PATH), b"x");
+        assert_eq!(replaced.unwrap_err().kind(), ErrorKind::StorageFull);
+        file.truncate(8).unwrap();
+        file.append(b"ab").unwrap();
+        assert_eq!(disk.used_bytes(), 10);
+    }
+
+    #[test]
+    fn a_read_only_disk_can_be_read() {
+        let disk = SimulatedDisk::new(0);
+        let mut file = written(&disk, b"data", b"");
+        disk.set_read_only(true);
+        for refused in [file.append(b"x"), file.sync(), disk.remove(Path::new(PATH))] {
+            assert_eq!(refused.unwrap_err().kind(), ErrorKind::ReadOnlyFilesystem);
+        }
+        assert_eq!(disk.read(Path::new(PATH)).unwrap(), b"data");
+    }
+
+    #[test]
+    fn the_chosen_operation_fails_once() {
+        let disk = SimulatedDisk::new(3);
+        let mut file = written(&disk, b"data", b"");
+        disk.fail_after(1);
+        file.sync().unwrap();
+        assert!(file.append(b"more").is_err());
+        assert!(b"datamore".starts_with(&disk.read(Path::new(PATH)).unwrap()));
+        file.append(b"again").unwrap();
+    }
+}

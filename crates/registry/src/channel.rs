@@ -1,0 +1,293 @@
+//! The channel document and its transitions: which module runs, which one is tried in shadow,
+//! and where to go back to.
+//!
+//! Pure. Knows nothing of signatures that others made, of storage, or of when a transition is
+//! wise.
+
+use serde::{Deserialize, Serialize};
+use twinge_trust::{Digest, Envelope, SigningKey};
+
+use crate::Name;
+
+/// Most earlier champions that a channel remembers.
+pub const HISTORY_MAX: usize = 16;
+
+/// The signed pointer of one channel of one detector.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Channel {
+    /// The detector.
+    pub detector: Name,
+    /// The channel, such as `stable` or `canary`.
+    pub channel: Name,
+    /// Grows by one with every document, also with one that goes back to an older module.
+    pub serial: u64,
+    /// When the document was made, in milliseconds since 1970.
+    pub issued_ms: i64,
+    /// From when on the document is no longer believed, in milliseconds since 1970.
+    pub expires_ms: i64,
+    /// The module whose verdicts count.
+    #[serde(default)]
+    pub champion: Option<Target>,
+    /// The module that runs in shadow beside it.
+    #[serde(default)]
+    pub challenger: Option<Target>,
+    /// Earlier champions, newest first, at most [`HISTORY_MAX`].
+    #[serde(default)]
+    pub history: Vec<Target>,
+    /// A factor on the champion's sensitivity; nothing for the one it was trained with.
+    #[serde(default)]
+    pub sensitivity: Option<f64>,
+    /// The promoter's latest document, carried along by a retrainer's: it shows a device that
+    /// missed it that champion, history and sensitivity are the promoter's choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endorsement: Option<Envelope>,
+}
+
+/// A module that a channel points at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// The module.
+    pub digest: Digest,
+    /// Its version, for people.
+    pub version: String,
+}
+
+/// Why a channel cannot change in the way asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransitionError {
+    /// The new challenger is the champion.
+    #[error("try {digest} in shadow: it is the champion already; publish another module")]
+    AlreadyChampion {
+        /// The module.
+        digest: Digest,
+    },
+    /// The module to promote is not the challenger.
+    #[error("promote {wanted}: {}; publish it, or promote what is there", standing("challenger", .found.as_ref()))]
+    NotChallenger {
+        /// The module to promote.
+        wanted: Digest,
+        /// The challenger, if there is one.
+        found: Option<Digest>,
+    },
+    /// The module to leave is not the champion.
+    #[error("leave {wanted}: {}; look at the channel again", standing("champion", .found.as_ref()))]
+    NotChampion {
+        /// The module to leave.
+        wanted: Digest,
+        /// The champion, if there is one.
+        found: Option<Digest>,
+    },
+    /// There is no earlier champion.
+    #[error("roll back: the channel has no earlier champion; publish and promote a good module")]
+    NoHistory,
+    /// The module to go back to is not an earlier champion.
+    #[error("roll back to {wanted}: it is not in the history; choose one that is, or publish it")]
+    NotInHistory {
+        /// The module to go back to.
+        wanted: Digest,
+    },
+    /// A sensitivity makes no sense.
+    #[error("set sensitivity {value}: it must be a finite number above zero")]
+    BadSensitivity {
+        /// The number.
+        value: f64,
+    },
+    /// There is no greater serial.
+    #[error(
+        "go on from serial {}: it is the last there is; start a channel of another name",
+        u64::MAX
+    )]
+    SerialExhausted,
+}
+
+fn standing(slot: &str, found: Option<&Digest>) -> String {
+    found.map_or_else(|| format!("there is no {slot}"), |found| format!("the {slot} is {found}"))
+}
+
+impl Channel {
+    /// The payload type of a channel's envelope.
+    pub const PAYLOAD_TYPE: &'static str = "application/vnd.twinge.channel.v1+json";
+
+    /// A channel that points at nothing, with serial 0: what the first transition starts from.
+    pub fn new(detector: Name, channel: Name) -> Self {
+        Self {
+            detector,
+            channel,
+            serial: 0,
+            issued_ms: 0,
+            expires_ms: 0,
+            champion: None,
+            challenger: None,
+            history: Vec::new(),
+            sensitivity: None,
+            endorsement: None,
+        }
+    }
+
+    /// The next document, with another module in shadow.
+    pub fn with_challenger(&self, challenger: Target) -> Result<Self, TransitionError> {
+        if is(self.champion.as_ref(), &challenger.digest) {
+            return Err(TransitionError::AlreadyChampion { digest: challenger.digest });
+        }
+        Ok(Self { challenger: Some(challenger), ..self.renewed()? })
+    }
+
+    /// The next document, with no module in shadow.
+    pub fn without_challenger(&self) -> Result<Self, TransitionError> {
+        Ok(Self { challenger: None, ..self.renewed()? })
+    }
+
+    /// The next document, in which the challenger is champion and the old champion heads the
+    /// history. The challenger is named, so that nobody promotes one that they did not look at.
+    pub fn promote(&self, challenger: &Digest) -> Result<Self, TransitionError> {
+        let found = self.challenger.clone().filter(|found| found.digest == *challenger);
+        let Some(champion) = found else {
+            let found = self.challenger.as_ref().map(|found| found.digest);
+            return Err(TransitionError::NotChallenger { wanted: *challenger, found });
+        };
+        let earlier = self.champion.iter().chain(&self.history);
+        let history = earlier.filter(|target| target.digest != champion.digest);
+        let history = history.take(HISTORY_MAX).cloned().collect();
+        Ok(Self { champion: Some(champion), challenger: None, history, ..self.renewed()? })
+    }
+
+    /// The next document, in which an earlier champion is champion again: the one named, else the
+    /// newest. The champion that is left, and those between, leave the history, so that going
+    /// back once more never comes to them.
+    pub fn rollback(&self, to: Option<&Digest>) -> Result<Self, TransitionError> {
+        let place = match to {
+            None if self.history.is_empty() => return Err(TransitionError::NoHistory),
+            None => 0,
+            Some(wanted) => self
+                .history
+                .iter()
+                .position(|target| target.digest == *wanted)
+                .ok_or(TransitionError::NotInHistory { wanted: *wanted })?,
+        };
+        let champion = self.history[place].clone();
+        let challenger = self.challenger.clone().filter(|found| found.digest != champion.digest);
+        let history = self.history[place + 1..].to_vec();
+        Ok(Self { champion: Some(champion), challenger, history, ..self.renewed()? })
+    }
+
+    /// The next document, with another sensitivity.
+    pub fn with_sensitivity(&self, sensitivity: Option<f64>) -> Result<Self, TransitionError> {
+        if let Some(value) = sensitivity
+            && !(value.is_finite() && value > 0.0)
+        {
+            return Err(TransitionError::BadSensitivity { value });
+        }
+        Ok(Self { sensitivity, ..self.renewed()? })
+    }
+
+    /// The next document, with nothing changed but what signing it will change: its times.
+    pub fn renewed(&self) -> Result<Self, TransitionError> {
+        let serial = self.serial.checked_add(1).ok_or(TransitionError::SerialExhausted)?;
+        Ok(Self { serial, endorsement: None, ..self.clone() })
+    }
+
+    /// The document in an envelope, signed.
+    pub fn sign(&self, key: &SigningKey) -> Envelope {
+        Envelope::sign(Self::PAYLOAD_TYPE, self.to_json(), key)
+    }
+
+    /// Reads a payload.
+    pub fn from_json(payload: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(payload)
+    }
+
+    /// Whether two documents have the same verdicts count, now and after going back: champion,
+    /// history and sensitivity. That is what only a promoter may change.
+    pub fn same_verdicts(&self, other: &Self) -> bool {
+        (&self.champion, &self.history, self.sensitivity)
+            == (&other.champion, &other.history, other.sensitivity)
+    }
+
+    fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a channel has only text for keys")
+    }
+}
+
+/// Whether a slot holds the module.
+pub(crate) fn is(slot: Option<&Target>, digest: &Digest) -> bool {
+    slot.is_some_and(|target| target.digest == *digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(version: u32) -> Target {
+        let version = version.to_string();
+        Target { digest: Digest::of(version.as_bytes()), version }
+    }
+
+    fn blank() -> Channel {
+        Channel::new("pump".parse().unwrap(), "stable".parse().unwrap())
+    }
+
+    /// A channel on which versions 1 to `last` were promoted in turn.
+    fn promoted(last: u32) -> Channel {
+        (1..=last).fold(blank(), |channel, version| {
+            let channel = channel.with_challenger(target(version)).unwrap();
+            channel.promote(&target(version).digest).unwrap()
+        })
+    }
+
+    fn versions(targets: &[Target]) -> Vec<u32> {
+        targets.iter().map(|target| target.version.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn promoting_remembers_the_old_champion() {
+        let channel = promoted(3);
+        assert_eq!((channel.serial, &channel.challenger), (6, &None));
+        assert_eq!(channel.champion, Some(target(3)));
+        assert_eq!(versions(&channel.history), [2, 1]);
+        assert_eq!(versions(&promoted(30).history), (14..30).rev().collect::<Vec<_>>());
+        let back = channel.with_challenger(target(1)).unwrap().promote(&target(1).digest).unwrap();
+        assert_eq!(versions(&back.history), [3, 2], "a champion is not its own past");
+    }
+
+    #[test]
+    fn going_back_never_returns_to_what_was_left() {
+        let channel = promoted(4).with_challenger(target(5)).unwrap();
+        let newest = channel.rollback(None).unwrap();
+        assert_eq!(newest.serial, channel.serial + 1);
+        assert_eq!((&newest.champion, &newest.challenger), (&Some(target(3)), &Some(target(5))));
+        assert_eq!(versions(&newest.history), [2, 1]);
+        let named = channel.rollback(Some(&target(2).digest)).unwrap();
+        assert_eq!((&named.champion, versions(&named.history)), (&Some(target(2)), vec![1]));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_told() {
+        let channel = promoted(2);
+        let challenged = channel.with_challenger(target(3)).unwrap();
+        let last = Channel { serial: u64::MAX, ..blank() };
+        let cases = [
+            (channel.with_challenger(target(2)), "champion already"),
+            (channel.promote(&target(3).digest), "there is no challenger"),
+            (challenged.promote(&target(4).digest), "the challenger is"),
+            (promoted(1).rollback(None), "no earlier champion"),
+            (channel.rollback(Some(&target(9).digest)), "not in the history"),
+            (channel.with_sensitivity(Some(f64::NAN)), "finite"),
+            (last.renewed(), "another name"),
+        ];
+        for (outcome, expected) in cases {
+            let message = outcome.unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_document_is_read_back_and_may_come_from_the_future() {
+        let channel = promoted(2).with_sensitivity(Some(1.1)).unwrap();
+        let mut value = serde_json::to_value(&channel).unwrap();
+        value["stages"] = serde_json::json!([]);
+        assert_eq!(Channel::from_json(value.to_string().as_bytes()).unwrap(), channel);
+        value["detector"] = "../pump".into();
+        assert!(Channel::from_json(value.to_string().as_bytes()).is_err());
+    }
+}

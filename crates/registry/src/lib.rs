@@ -1,0 +1,35 @@
+//! Content-addressed modules and signed channels over one storage contract.
+//!
+//! ```text
+//! modules/<sha256>.wasm               immutable, content-addressed
+//! modules/<sha256>.json               the signed statement
+//! channels/<detector>/<channel>.json  the signed pointer
+//! fleet/<detector>/<device>.json      what a device reports
+//! ```
+//!
+//! [`Store`] is the contract and [`Directory`] its local backend; [`Channel`] holds the pure
+//! transitions and [`ChannelView`] the pure decision whether a device believes a new document;
+//! [`Registry`] puts them together.
+//!
+//! This crate reads no clock, makes no keys, and does not know what a module computes, who runs
+//! it or when a challenger is good enough to be promoted.
+#![forbid(unsafe_code)]
+
+mod channel;
+#[cfg(any(test, feature = "contract-suite"))]
+#[doc(hidden)]
+pub mod contract_suite;
+mod directory;
+mod memory;
+mod name;
+mod registry;
+mod store;
+mod view;
+
+pub use channel::{Channel, HISTORY_MAX, Target, TransitionError};
+pub use directory::Directory;
+pub use memory::MemoryStore;
+pub use name::{Name, NameError};
+pub use registry::{Author, REPORT_BYTES_MAX, Registry, RegistryError, WRITE_ATTEMPTS_MAX};
+pub use store::{Etag, OBJECT_BYTES_MAX, Object, Store, StoreError, StorePath};
+pub use view::{Accepted, ChannelView, LastSeen, Refusal};

@@ -1,0 +1,238 @@
+//! The storage contract: a few named objects with conditional writes.
+//!
+//! It is as much as a directory and an object store (ADLS Gen2) can both promise, and as little
+//! as the registry needs. It knows nothing of modules, channels or signatures.
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+
+use async_trait::async_trait;
+
+/// Largest object that a backend reads or writes, in bytes.
+pub const OBJECT_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+const PATH_BYTES_MAX: usize = 512;
+const SEGMENT_BYTES_MAX: usize = 128;
+
+/// A place for named objects. Every write is whole or not at all, also through a crash, and is
+/// durable when it returns.
+#[async_trait]
+pub trait Store: Send + Sync + fmt::Debug {
+    /// The object at `path`, or nothing.
+    async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError>;
+
+    /// Writes an object that is not there yet; of concurrent creators one wins, the others get
+    /// [`StoreError::AlreadyExists`].
+    async fn create(&self, path: &StorePath, bytes: &[u8]) -> Result<Etag, StoreError>;
+
+    /// Writes over the object that has the tag `expected`; else [`StoreError::Changed`], or
+    /// [`StoreError::NotFound`] where there is none.
+    async fn replace(
+        &self,
+        path: &StorePath,
+        bytes: &[u8],
+        expected: &Etag,
+    ) -> Result<Etag, StoreError>;
+
+    /// The paths below the folder `prefix`, through all levels, sorted; everything for the empty
+    /// prefix. Only whole segments count: `channels/pu` does not find `channels/pump`.
+    async fn list(&self, prefix: &str) -> Result<Vec<StorePath>, StoreError>;
+
+    /// Removes an object; fine if it is not there.
+    async fn delete(&self, path: &StorePath) -> Result<(), StoreError>;
+}
+
+/// An object as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// The content.
+    pub bytes: Vec<u8>,
+    /// Names this content, for [`Store::replace`].
+    pub etag: Etag,
+}
+
+/// An opaque tag that changes whenever the content of an object does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Etag(String);
+
+impl Etag {
+    /// The tag that a backend gives.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The tag as its backend gave it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Where an object lies: relative, segments of `[A-Za-z0-9._=-]` joined by `/`.
+///
+/// A segment does not begin with a dot: that rules out `..`, and leaves such names to backends
+/// for their own files.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StorePath(String);
+
+impl StorePath {
+    /// Checks a path.
+    pub fn new(text: &str) -> Result<Self, StoreError> {
+        let problem = if text.len() > PATH_BYTES_MAX {
+            Some("it is longer than 512 bytes")
+        } else {
+            text.split('/').find_map(segment_problem)
+        };
+        match problem {
+            None => Ok(Self(text.to_owned())),
+            Some(reason) => {
+                let path = text.chars().take(80).collect();
+                Err(StoreError::InvalidPath { path, reason })
+            }
+        }
+    }
+
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The segments, outermost first.
+    pub fn segments(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/')
+    }
+
+    /// Whether the path lies below the folder `prefix`, as [`Store::list`] means it.
+    pub fn is_below(&self, prefix: &str) -> bool {
+        let prefix = prefix.trim_end_matches('/');
+        let rest = self.0.strip_prefix(prefix);
+        prefix.is_empty() || rest.is_some_and(|rest| rest.starts_with('/'))
+    }
+}
+
+impl fmt::Display for StorePath {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(&self.0)
+    }
+}
+
+impl FromStr for StorePath {
+    type Err = StoreError;
+
+    fn from_str(text: &str) -> Result<Self, StoreError> {
+        Self::new(text)
+    }
+}
+
+fn segment_problem(segment: &str) -> Option<&'static str> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._=-".contains(&byte);
+    match segment {
+        "" => Some("it has an empty segment"),
+        _ if segment.starts_with('.') => Some("a segment begins with a dot"),
+        _ if segment.len() > SEGMENT_BYTES_MAX => Some("a segment is longer than 128 bytes"),
+        _ if !segment.bytes().all(allowed) => {
+            Some("a segment may hold only letters, digits and . _ = -")
+        }
+        _ => None,
+    }
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// [`Store::create`] found an object.
+    #[error("create {path}: it exists already; read it and replace it")]
+    AlreadyExists {
+        /// The object.
+        path: String,
+    },
+    /// [`Store::replace`] found no object.
+    #[error("replace {path}: it does not exist; create it")]
+    NotFound {
+        /// The object.
+        path: String,
+    },
+    /// [`Store::replace`] found other content than expected.
+    #[error("replace {path}: somebody else changed it; read it again")]
+    Changed {
+        /// The object.
+        path: String,
+    },
+    /// A text is not a path.
+    #[error("use path {path:?}: {reason}")]
+    InvalidPath {
+        /// The text, cut short.
+        path: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// An object is larger than [`OBJECT_BYTES_MAX`].
+    #[error("{action} {path}: {bytes} bytes are more than the {OBJECT_BYTES_MAX} that are allowed")]
+    TooLarge {
+        /// What was being done.
+        action: &'static str,
+        /// The object.
+        path: String,
+        /// How large it is.
+        bytes: u64,
+    },
+    /// Somebody holds the lock of a directory and does not let go.
+    #[error("lock {path}: another process held it too long; look for one that hangs")]
+    Locked {
+        /// The lock file.
+        path: String,
+    },
+    /// The operating system refused: full disk, no permission, a read-only or a broken file
+    /// system.
+    #[error("{action} {path}; check permissions, free space and whether it is writable")]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// The file or folder.
+        path: String,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A remote backend refused or could not be reached.
+    #[error("{action} {path} in remote storage; check network and credentials")]
+    Backend {
+        /// What was being done.
+        action: &'static str,
+        /// The object.
+        path: String,
+        /// What the backend says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+pub(crate) fn check_size(
+    action: &'static str,
+    path: &StorePath,
+    bytes: u64,
+) -> Result<(), StoreError> {
+    if bytes > OBJECT_BYTES_MAX {
+        return Err(StoreError::TooLarge { action, path: path.to_string(), bytes });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_cannot_leave_its_root() {
+        for good in ["a", "modules/0a.wasm", "fleet/pump/Device_7=x.json"] {
+            assert_eq!(StorePath::new(good).unwrap().as_str(), good);
+        }
+        let long = "a".repeat(129);
+        let deep = "a/".repeat(300) + "a";
+        let wrong = ["", "/a", "a/", "a//b", "..", "a/../b", ".lock", "a\\b", "a b", "ä", "a\0"];
+        for wrong in wrong.into_iter().chain([&long[..], &deep]) {
+            assert!(StorePath::new(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! Whether a device believes a channel document: what it has accepted so far, and the checks on
+//! what comes next.
+//!
+//! They are those of The Update Framework (<https://theupdateframework.github.io/specification/>)
+//! against rollback, freeze and mix-and-match. Pure: the time is passed in, the keyring and what
+//! was seen too. A refusal is never a reason to stop: what runs goes on running.
+
+use serde::{Deserialize, Serialize};
+use twinge_trust::{Envelope, KeyId, Keyring, Role, TrustError};
+
+use crate::{Channel, Name};
+
+/// What a device holds of one channel. It is kept on disk beside [`LastSeen`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChannelView {
+    detector: Name,
+    channel: Name,
+    accepted: Option<Channel>,
+}
+
+/// The newest serial and the latest time that a device has seen; neither ever goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastSeen {
+    /// The serial of the newest document accepted.
+    pub serial: u64,
+    /// The latest time at which one was accepted, in milliseconds since 1970.
+    pub time_ms: i64,
+}
+
+/// A document that is believed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accepted {
+    /// The document.
+    pub channel: Channel,
+    /// What to remember from now on; durable before the document is acted on.
+    pub last_seen: LastSeen,
+    /// The key that signed.
+    pub key_id: KeyId,
+    /// The role in which it was believed.
+    pub role: Role,
+}
+
+/// Why a document is not believed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// No trusted key that may sign channels signed it.
+    #[error("accept channel: no key trusted for channels signed it")]
+    Untrusted(#[source] TrustError),
+    /// The signed payload is not a channel.
+    #[error("accept channel: the signed payload is not a channel this version understands")]
+    Malformed(#[source] serde_json::Error),
+    /// It belongs elsewhere.
+    #[error("accept channel: expected {expected}, found a document of {found}; check the address")]
+    OtherChannel {
+        /// The detector and channel wanted.
+        expected: String,
+        /// The detector and channel it speaks of.
+        found: String,
+    },
+    /// The clock shows an earlier time than before, so that expiry cannot be judged.
+    #[error("accept channel: it is {now_ms} ms, but {seen_ms} ms was seen before; set the clock")]
+    ClockSetBack {
+        /// The latest time seen.
+        seen_ms: i64,
+        /// The time now.
+        now_ms: i64,
+    },
+    /// It is older than what was accepted.
+    #[error("accept channel: serial {found} is behind {seen}; somebody serves an old document")]
+    SerialWentBack {
+        /// The newest serial seen.
+        seen: u64,
+        /// The serial of the document.
+        found: u64,
+    },
+    /// It differs from the document of the same serial that was accepted.
+    #[error("accept channel: serial {serial} was given to two documents; publish a new one")]
+    SerialReused {
+        /// The serial of both.
+        serial: u64,
+    },
+    /// Nobody renewed it in time.
+    #[error("accept channel: it expired at {expires_ms} ms, now is {now_ms} ms; renew the channel")]
+    Expired {
+        /// When it expired.
+        expires_ms: i64,
+        /// The time now.
+        now_ms: i64,
+    },
+    /// A retrainer changed what only a promoter may change.
+    #[error(
+        "accept channel: serial {serial} changes champion, history or sensitivity, and key \
+         {key_id} signs for shadow only; have a promoter sign it"
+    )]
+    NotPromoted {
+        /// The serial of the document.
+        serial: u64,
+        /// The key that signed.
+        key_id: KeyId,
+    },
+}
+
+impl ChannelView {
+    /// The view of a device that has accepted nothing yet.
+    pub fn new(detector: Name, channel: Name) -> Self {
+        Self { detector, channel, accepted: None }
+    }
+
+    /// The document that holds at present.
+    pub fn current(&self) -> Option<&Channel> {
+        self.accepted.as_ref()
+    }
+
+    /// The view after a document was accepted.
+    #[must_use]
+    pub fn after(&self, accepted: &Accepted) -> Self {
+        Self { accepted: Some(accepted.channel.clone()), ..self.clone() }
+    }
+
+    /// Whether a document is believed at `now_ms`, in milliseconds since 1970.
+    ///
+    /// A promoter may change everything. A retrainer's document must leave champion, history and
+    /// sensitivity as they were accepted, or carry the promoter's newer document that made them
+    /// so. The same document again is accepted again.
+    pub fn accept(
+        &self,
+        new: &Envelope,
+        keyring: &Keyring,
+        last_seen: Option<LastSeen>,
+        now_ms: i64,
+    ) -> Result<Accepted, Refusal> {
+        let opened = self.open(new, keyring, &[Role::Promoter, Role::Retrainer])?;
+        let seen_ms = last_seen.map_or(now_ms, |seen| seen.time_ms);
+        if now_ms < seen_ms {
+            return Err(Refusal::ClockSetBack { seen_ms, now_ms });
+        }
+        self.check_serial(&opened.channel, last_seen)?;
+        let expires_ms = opened.channel.expires_ms;
+        if now_ms >= expires_ms {
+            return Err(Refusal::Expired { expires_ms, now_ms });
+        }
+        self.check_authority(&opened, keyring)?;
+        let Opened { channel, key_id, role } = opened;
+        let last_seen = LastSeen { serial: channel.serial, time_ms: now_ms };
+        Ok(Accepted { channel, last_seen, key_id, role })
+    }
+
+    /// Whether a document, new or old, was made by those who may: what a publisher asks before
+    /// building on it.
+    pub(crate) fn check_genuine(
+        &self,
+        envelope: &Envelope,
+        keyring: &Keyring,
+    ) -> Result<Channel, Refusal> {
+        let opened = self.open(envelope, keyring, &[Role::Promoter, Role::Retrainer])?;
+        self.check_authority(&opened, keyring)?;
+        Ok(opened.channel)
+    }
+
+    fn open(
+        &self,
+        envelope: &Envelope,
+        keyring: &Keyring,
+        roles: &[Role],
+    ) -> Result<Opened, Refusal> {
+        let verified = envelope
+            .verify_any(Channel::PAYLOAD_TYPE, keyring, roles)
+            .map_err(Refusal::Untrusted)?;
+        let channel = Channel::from_json(&verified.payload).map_err(Refusal::Malformed)?;
+        if (&channel.detector, &channel.channel) != (&self.detector, &self.channel) {
+            return Err(Refusal::OtherChannel {
+                expected: format!("{}/{}", self.detector, self.channel),
+                found: format!("{}/{}", channel.detector, channel.channel),
+            });
+        }
+        Ok(Opened { channel, key_id: verified.key_id, role: verified.role })
+    }
+
+    fn check_serial(&self, new: &Channel, last_seen: Option<LastSeen>) -> Result<(), Refusal> {
+        let accepted = self.accepted.as_ref();
+        let seen = accepted.map(|accepted| accepted.serial).max(last_seen.map(|seen| seen.serial));
+        if let Some(seen) = seen.filter(|seen| new.serial < *seen) {
+            return Err(Refusal::SerialWentBack { seen, found: new.serial });
+        }
+        if accepted.is_some_and(|accepted| accepted.serial == new.serial && accepted != new) {
+            return Err(Refusal::SerialReused { serial: new.serial });
+        }
+        Ok(())
+    }
+
+    /// An endorsement older than what was accepted does not count: with it a retrainer could
+    /// bring back a champion that the promoter has replaced since.
+    fn check_authority(&self, opened: &Opened, keyring: &Keyring) -> Result<(), Refusal> {
+        let new = &opened.channel;
+        let blank = Channel::new(self.detector.clone(), self.channel.clone());
+        let accepted = self.accepted.as_ref().unwrap_or(&blank);
+        if opened.role == Role::Promoter || new.same_verdicts(accepted) {
+            return Ok(());
+        }
+        let endorsed = new.endorsement.as_ref().is_some_and(|endorsement| {
+            self.open(endorsement, keyring, &[Role::Promoter]).is_ok_and(|endorsed| {
+                let serial = endorsed.channel.serial;
+                let between = accepted.serial < serial && serial < new.serial;
+                between && endorsed.channel.same_verdicts(new)
+            })
+        });
+        if !endorsed {
+            return Err(Refusal::NotPromoted { serial: new.serial, key_id: opened.key_id });
+        }
+        Ok(())
+    }
+}
+
+struct Opened {
+    channel: Channel,
+    key_id: KeyId,
+    role: Role,
+}
+
+#[cfg(test)]
+mod tests {
+    use twinge_trust::{Digest, SigningKey, TrustedKey};
+
+    use super::*;
+    use crate::Target;
+
+    const NOW_MS: i64 = 1_000_000;
+
+    fn key(seed: u8) -> SigningKey {
+        SigningKey::from_seed([seed; 32])
+    }
+
+    fn retrainer() -> SigningKey {
+        key(1)
+    }
+
+    fn promoter() -> SigningKey {
+        key(2)
+    }
+
+    fn keyring() -> Keyring {
+        let entry = |key: SigningKey, role| TrustedKey::new(key.public(), &[role], "");
+        let keys = [
+            entry(retrainer(), Role::Retrainer),
+            entry(promoter(), Role::Promoter),
+            entry(key(3), Role::Device),
+        ];
+        Keyring::new(keys.to_vec()).unwrap()
+    }
+
+    fn target(version: u32) -> Target {
+        let version = version.to_string();
+        Target { digest: Digest::of(version.as_bytes()), version }
+    }
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    /// A document with a champion, valid for a second.
+    fn document(serial: u64, champion: u32) -> Channel {
+        Channel {
+            serial,
+            issued_ms: NOW_MS,
+            expires_ms: NOW_MS + 1000,
+            champion: Some(target(champion)),
+            ..Channel::new(name("pump"), name("stable"))
+        }
+    }
+
+    fn view() -> ChannelView {
+        ChannelView::new(name("pump"), name("stable"))
+    }
+
+    /// A device that accepted the promoter's serial 5 with champion 1.
+    fn device() -> (ChannelView, Option<LastSeen>) {
+        let envelope = document(5, 1).sign(&promoter());
+        let accepted = view().accept(&envelope, &keyring(), None, NOW_MS).unwrap();
+        (view().after(&accepted), Some(accepted.last_seen))
+    }
+
+    fn offer(new: &Channel, key: &SigningKey) -> Result<Accepted, Refusal> {
+        let (view, last_seen) = device();
+        view.accept(&new.sign(key), &keyring(), last_seen, NOW_MS + 10)
+    }
+
+    #[test]
+    fn a_promoter_changes_the_champion() {
+        let accepted = offer(&document(6, 2), &promoter()).unwrap();
+        assert_eq!(accepted.last_seen, LastSeen { serial: 6, time_ms: NOW_MS + 10 });
+        assert_eq!(accepted.role, Role::Promoter);
+        assert!(offer(&document(5, 1), &promoter()).is_ok(), "the same document again");
+    }
+
+    #[test]
+    fn a_retrainer_changes_the_shadow_only() {
+        let shadow = Channel { challenger: Some(target(9)), ..document(6, 1) };
+        assert_eq!(offer(&shadow, &retrainer()).unwrap().role, Role::Retrainer);
+        let changes = [
+            document(6, 2),
+            Channel { champion: None, ..document(6, 1) },
+            Channel { history: vec![target(9)], ..document(6, 1) },
+            Channel { sensitivity: Some(0.001), ..document(6, 1) },
+        ];
+        for change in changes {
+            let refusal = offer(&change, &retrainer()).unwrap_err();
+            assert!(matches!(refusal, Refusal::NotPromoted { .. }), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_missed_promotion_is_believed_by_its_endorsement() {
+        let endorsed = |endorsement: Envelope| Channel {
+            challenger: Some(target(9)),
+            endorsement: Some(endorsement),
+            ..document(8, 2)
+        };
+        let promoted = document(7, 2).sign(&promoter());
+        assert!(offer(&endorsed(promoted.clone()), &retrainer()).is_ok());
+        let newcomer = endorsed(promoted).sign(&retrainer());
+        assert!(view().accept(&newcomer, &keyring(), None, NOW_MS).is_ok());
+        let worthless = [
+            document(4, 2).sign(&promoter()),
+            document(5, 2).sign(&promoter()),
+            document(9, 2).sign(&promoter()),
+            document(7, 3).sign(&promoter()),
+            document(7, 2).sign(&retrainer()),
+            Channel { channel: name("canary"), ..document(7, 2) }.sign(&promoter()),
+        ];
+        for endorsement in worthless {
+            let refusal = offer(&endorsed(endorsement), &retrainer()).unwrap_err();
+            assert!(matches!(refusal, Refusal::NotPromoted { .. }), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_newcomer_believes_no_champion_of_a_retrainer() {
+        let blank = Channel { champion: None, challenger: Some(target(9)), ..document(1, 1) };
+        assert!(view().accept(&blank.sign(&retrainer()), &keyring(), None, NOW_MS).is_ok());
+        let chosen = document(1, 1).sign(&retrainer());
+        let refusal = view().accept(&chosen, &keyring(), None, NOW_MS).unwrap_err();
+        assert!(matches!(refusal, Refusal::NotPromoted { .. }), "{refusal}");
+    }
+
+    #[test]
+    fn each_attack_has_its_own_refusal() {
+        use Refusal as R;
+        type Matches = fn(&Refusal) -> bool;
+        let cases: [(Channel, SigningKey, Matches); 8] = [
+            (document(6, 2), key(3), |r| matches!(r, R::Untrusted(TrustError::RoleNotHeld { .. }))),
+            (document(6, 2), key(4), |r| matches!(r, R::Untrusted(TrustError::UnknownKey { .. }))),
+            (document(4, 1), promoter(), |r| matches!(r, R::SerialWentBack { seen: 5, found: 4 })),
+            (document(4, 3), retrainer(), |r| matches!(r, R::SerialWentBack { .. })),
+            (document(5, 2), promoter(), |r| matches!(r, R::SerialReused { serial: 5 })),
+            (Channel { expires_ms: NOW_MS + 10, ..document(6, 2) }, promoter(), |r| {
+                matches!(r, R::Expired { .. })
+            }),
+            (Channel { detector: name("fan"), ..document(6, 2) }, promoter(), |r| {
+                matches!(r, R::OtherChannel { .. })
+            }),
+            (Channel { channel: name("canary"), ..document(6, 2) }, promoter(), |r| {
+                matches!(r, R::OtherChannel { .. })
+            }),
+        ];
+        for (document, key, expected) in cases {
+            let refusal = offer(&document, &key).unwrap_err();
+            assert!(expected(&refusal), "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn a_clock_set_back_and_a_lost_view_are_noticed() {
+        let (view, last_seen) = device();
+        let envelope = document(6, 1).sign(&promoter());
+        let refusal = view.accept(&envelope, &keyring(), last_seen, NOW_MS - 1).unwrap_err();
+        assert!(matches!(refusal, Refusal::ClockSetBack { .. }), "{refusal}");
+        let old = document(4, 1).sign(&promoter());
+        let refusal = self::view().accept(&old, &keyring(), last_seen, NOW_MS).unwrap_err();
+        assert!(matches!(refusal, Refusal::SerialWentBack { .. }), "{refusal}");
+    }
+
+    #[test]
+    fn a_view_is_read_back() {
+        let (view, _) = device();
+        let json = serde_json::to_string(&view).unwrap();
+        assert_eq!(serde_json::from_str::<ChannelView>(&json).unwrap(), view);
+    }
+}

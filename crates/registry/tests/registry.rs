@@ -1,0 +1,391 @@
+//! What the registry promises to those who publish, promote and fetch, and what it keeps when it
+//! dies in the middle.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use serde_json::Value;
+use twinge_registry::{
+    Author, Channel, ChannelView, Directory, Etag, MemoryStore, Name, Object, Refusal, Registry,
+    RegistryError, Store, StoreError, StorePath, Target, TransitionError,
+};
+use twinge_trust::{
+    Digest, Envelope, Keyring, Provenance, Role, SigningKey, Statement, TrustedKey,
+};
+
+const NOW_MS: i64 = 1_000_000;
+
+fn retrainer() -> SigningKey {
+    SigningKey::from_seed([1; 32])
+}
+
+fn promoter() -> SigningKey {
+    SigningKey::from_seed([2; 32])
+}
+
+fn keyring() -> Keyring {
+    let entry = |key: SigningKey, role| TrustedKey::new(key.public(), &[role], "");
+    let keys = vec![entry(retrainer(), Role::Retrainer), entry(promoter(), Role::Promoter)];
+    Keyring::new(keys).expect("two different keys")
+}
+
+fn author<'a>(key: &'a SigningKey, keyring: &'a Keyring) -> Author<'a> {
+    Author { key, keyring, now_ms: NOW_MS, lifetime_ms: 1000 }
+}
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a valid name")
+}
+
+fn path(text: &str) -> StorePath {
+    StorePath::new(text).expect("a valid path")
+}
+
+fn module(version: u32) -> Vec<u8> {
+    format!("module {version}").into_bytes()
+}
+
+fn digest(version: u32) -> Digest {
+    Digest::of(&module(version))
+}
+
+fn target(version: u32) -> Target {
+    Target { digest: digest(version), version: version.to_string() }
+}
+
+fn statement(version: u32) -> Statement {
+    Statement {
+        detector: "pump".to_owned(),
+        version: version.to_string(),
+        module_digest: digest(version),
+        module_bytes: module(version).len() as u64,
+        manifest: Value::Null,
+        metrics: Value::Null,
+        artefacts: Vec::new(),
+    }
+}
+
+async fn publish(registry: &Registry, version: u32) -> Result<Channel, RegistryError> {
+    let (key, keyring) = (retrainer(), keyring());
+    let envelope = statement(version).sign(&key);
+    let author = author(&key, &keyring);
+    registry.publish(&module(version), &envelope, &name("stable"), &author).await
+}
+
+async fn promote(registry: &Registry, version: u32) -> Result<Channel, RegistryError> {
+    let (key, keyring) = (promoter(), keyring());
+    let author = author(&key, &keyring);
+    registry.promote(&name("pump"), &name("stable"), &digest(version), &author).await
+}
+
+async fn rollback(registry: &Registry, from: u32) -> Result<Channel, RegistryError> {
+    let (key, keyring) = (promoter(), keyring());
+    let author = author(&key, &keyring);
+    registry.rollback(&name("pump"), &name("stable"), &digest(from), None, &author).await
+}
+
+async fn document(registry: &Registry) -> Option<(Envelope, Channel)> {
+    registry.channel(&name("pump"), &name("stable")).await.expect("channel")
+}
+
+fn memory() -> (Arc<MemoryStore>, Registry) {
+    let store = Arc::new(MemoryStore::default());
+    (store.clone(), Registry::new(store))
+}
+
+#[tokio::test]
+async fn a_module_goes_from_publish_to_champion_and_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::new(Arc::new(Directory::open(folder.path()).unwrap()));
+    assert!(document(&registry).await.is_none());
+
+    let first = publish(&registry, 1).await.unwrap();
+    assert_eq!((first.serial, &first.champion), (1, &None));
+    assert_eq!(first.challenger, Some(target(1)));
+    assert_eq!(promote(&registry, 1).await.unwrap().champion, Some(target(1)));
+    publish(&registry, 2).await.unwrap();
+    promote(&registry, 2).await.unwrap();
+    let back = rollback(&registry, 2).await.unwrap();
+    assert_eq!((back.serial, &back.champion), (5, &Some(target(1))));
+
+    let fetched = registry.fetch(&digest(1), &keyring()).await.unwrap();
+    assert_eq!(&fetched.bytes()[..], module(1));
+    assert!(matches!(fetched.provenance(), Provenance::Signed { role: Role::Retrainer, .. }));
+    let detectors = registry.detectors().await.unwrap();
+    assert_eq!(detectors.into_iter().collect::<Vec<_>>(), [(name("pump"), vec![name("stable")])]);
+}
+
+#[tokio::test]
+async fn a_device_that_missed_the_promotion_believes_the_retrainers_document() {
+    let (_, registry) = memory();
+    let mut view = ChannelView::new(name("pump"), name("stable"));
+    let mut last_seen = None;
+    // The device looks only now and then; what it finds was mostly signed by the retrainer.
+    for version in 1..=3 {
+        publish(&registry, version).await.unwrap();
+        promote(&registry, version).await.unwrap();
+        publish(&registry, version + 10).await.unwrap();
+        publish(&registry, version + 20).await.unwrap();
+        let (envelope, _) = document(&registry).await.unwrap();
+        let accepted = view.accept(&envelope, &keyring(), last_seen, NOW_MS).unwrap();
+        assert_eq!(accepted.role, Role::Retrainer);
+        assert_eq!(accepted.channel.champion, Some(target(version)));
+        (view, last_seen) = (view.after(&accepted), Some(accepted.last_seen));
+    }
+    let size = document(&registry).await.unwrap().0.to_json().len();
+    assert!(size < 8192, "endorsements do not nest: {size} bytes");
+}
+
+#[tokio::test]
+async fn nobody_writes_what_devices_would_refuse() {
+    let (_, registry) = memory();
+    publish(&registry, 1).await.unwrap();
+    let (key, keyring) = (retrainer(), keyring());
+    let author = author(&key, &keyring);
+    let (pump, stable) = (name("pump"), name("stable"));
+    let error = registry.promote(&pump, &stable, &digest(1), &author).await.unwrap_err();
+    let refused =
+        matches!(error, RegistryError::WouldBeRefused { source: Refusal::NotPromoted { .. }, .. });
+    assert!(refused, "{error:?}");
+    let stranger = SigningKey::from_seed([9; 32]);
+    let author = Author { key: &stranger, ..author };
+    let error = registry.renew(&pump, &stable, &author).await.unwrap_err();
+    assert!(matches!(error, RegistryError::WouldBeRefused { .. }), "{error:?}");
+    let envelope = statement(2).sign(&stranger);
+    let error = registry.publish(&module(2), &envelope, &stable, &author).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Untrusted { .. }), "{error:?}");
+    assert_eq!(document(&registry).await.unwrap().1.serial, 1);
+}
+
+#[tokio::test]
+async fn nobody_signs_on_top_of_a_forged_channel() {
+    let (store, registry) = memory();
+    publish(&registry, 1).await.unwrap();
+    let place = path("channels/pump/stable.json");
+    let object = store.get(&place).await.unwrap().unwrap();
+    let (_, genuine) = document(&registry).await.unwrap();
+    let forged = Channel { challenger: Some(target(66)), ..genuine };
+    let forged = forged.sign(&SigningKey::from_seed([9; 32])).to_json();
+    store.replace(&place, &forged, &object.etag).await.unwrap();
+    let error = promote(&registry, 66).await.unwrap_err();
+    assert!(matches!(error, RegistryError::NotGenuine { .. }), "{error:?}");
+
+    let (key, keyring) = (promoter(), keyring());
+    let restated =
+        Channel { champion: Some(target(1)), ..Channel::new(name("pump"), name("stable")) };
+    let restated = registry.restate(&restated, &author(&key, &keyring)).await.unwrap();
+    assert_eq!(restated.serial, 2);
+    publish(&registry, 2).await.unwrap();
+}
+
+#[tokio::test]
+async fn repeating_and_missing_steps_are_told_apart() {
+    let (_, registry) = memory();
+    assert!(matches!(promote(&registry, 1).await, Err(RegistryError::NoChannel { .. })));
+    publish(&registry, 1).await.unwrap();
+    assert_eq!(publish(&registry, 1).await.unwrap().serial, 1);
+    let error = promote(&registry, 2).await.unwrap_err();
+    assert!(matches!(
+        error,
+        RegistryError::Transition(TransitionError::NotChallenger { found: Some(_), .. })
+    ));
+    promote(&registry, 1).await.unwrap();
+    assert_eq!(promote(&registry, 1).await.unwrap().serial, 2);
+    assert!(matches!(
+        rollback(&registry, 1).await,
+        Err(RegistryError::Transition(TransitionError::NoHistory))
+    ));
+    let (key, keyring) = (promoter(), keyring());
+    let (pump, stable, author) = (name("pump"), name("stable"), author(&key, &keyring));
+    assert_eq!(registry.renew(&pump, &stable, &author).await.unwrap().serial, 3);
+    let same = registry.withdraw(&pump, &stable, &digest(5), &author).await.unwrap();
+    assert_eq!(same.serial, 3);
+    let finer = registry.set_sensitivity(&pump, &stable, Some(1.5), &author).await.unwrap();
+    assert_eq!((finer.serial, finer.sensitivity), (4, Some(1.5)));
+}
+
+#[tokio::test]
+async fn a_fetched_module_is_the_one_asked_for() {
+    let (store, registry) = memory();
+    publish(&registry, 1).await.unwrap();
+    publish(&registry, 2).await.unwrap();
+    let missing = registry.fetch(&digest(3), &keyring()).await.unwrap_err();
+    assert!(matches!(missing, RegistryError::NoModule { .. }));
+    // A signed pair under another module's name.
+    for extension in ["wasm", "json"] {
+        let place = |version| path(&format!("modules/{}.{extension}", digest(version)));
+        let object = store.get(&place(2)).await.unwrap().unwrap();
+        store.delete(&place(1)).await.unwrap();
+        store.create(&place(1), &object.bytes).await.unwrap();
+    }
+    let error = registry.fetch(&digest(1), &keyring()).await.unwrap_err();
+    assert!(matches!(error, RegistryError::OtherModule { .. }), "{error:?}");
+    // Publishing again mends it.
+    publish(&registry, 1).await.unwrap();
+    registry.fetch(&digest(1), &keyring()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_second_statement_adds_signatures_or_is_refused() {
+    let (_, registry) = memory();
+    publish(&registry, 1).await.unwrap();
+    let (key, keyring) = (promoter(), keyring());
+    let (stable, author) = (name("stable"), author(&key, &keyring));
+    let again = statement(1).sign(&key);
+    registry.publish(&module(1), &again, &stable, &author).await.unwrap();
+    let provenance = registry.fetch(&digest(1), &keyring).await.unwrap().provenance();
+    assert_eq!(provenance, Provenance::Signed { key_id: key.key_id(), role: Role::Promoter });
+    let renamed = Statement { version: "other".to_owned(), ..statement(1) }.sign(&key);
+    let error = registry.publish(&module(1), &renamed, &stable, &author).await.unwrap_err();
+    assert!(matches!(error, RegistryError::StatementDiffers { .. }), "{error:?}");
+    let remeasured = Statement { metrics: Value::Bool(true), ..statement(1) }.sign(&key);
+    registry.publish(&module(1), &remeasured, &stable, &author).await.unwrap();
+}
+
+#[tokio::test]
+async fn reports_are_kept_by_device() {
+    let (_, registry) = memory();
+    let pump = name("pump");
+    for (device, report) in [("b", "1"), ("Site_1.a", "2"), ("b", "3")] {
+        registry.put_report(&pump, device, report.as_bytes()).await.unwrap();
+    }
+    let expected = [("Site_1.a".to_owned(), b"2".to_vec()), ("b".to_owned(), b"3".to_vec())];
+    assert_eq!(registry.reports(&pump).await.unwrap(), expected);
+    for device in ["", "../x", "a/b", ".a"] {
+        assert!(registry.put_report(&pump, device, b"x").await.is_err(), "{device}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn concurrent_publishers_lose_no_document() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::new(Arc::new(Directory::open(folder.path()).unwrap()));
+    let (one, two, three) =
+        tokio::join!(publish(&registry, 1), publish(&registry, 2), publish(&registry, 3));
+    let mut serials = [one, two, three].map(|outcome| outcome.unwrap().serial);
+    serials.sort_unstable();
+    assert_eq!(serials, [1, 2, 3]);
+}
+
+/// Fails at one operation, before or after it took effect, and works again from then on.
+#[derive(Debug)]
+struct FailingStore {
+    inner: Arc<MemoryStore>,
+    left: AtomicUsize,
+    after: bool,
+}
+
+impl FailingStore {
+    fn failure() -> StoreError {
+        let (action, path) = ("reach", "the store".to_owned());
+        StoreError::Io { action, path, source: io::Error::other("made to fail") }
+    }
+
+    async fn pass<T>(
+        &self,
+        operation: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        let left = self.left.load(Ordering::Relaxed);
+        self.left.store(left.saturating_sub(1), Ordering::Relaxed);
+        if left != 1 {
+            return operation.await;
+        }
+        if self.after {
+            operation.await?;
+        }
+        Err(Self::failure())
+    }
+}
+
+#[async_trait]
+impl Store for FailingStore {
+    async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError> {
+        self.pass(self.inner.get(path)).await
+    }
+    async fn create(&self, path: &StorePath, bytes: &[u8]) -> Result<Etag, StoreError> {
+        self.pass(self.inner.create(path, bytes)).await
+    }
+    async fn replace(
+        &self,
+        path: &StorePath,
+        bytes: &[u8],
+        expected: &Etag,
+    ) -> Result<Etag, StoreError> {
+        self.pass(self.inner.replace(path, bytes, expected)).await
+    }
+    async fn list(&self, prefix: &str) -> Result<Vec<StorePath>, StoreError> {
+        self.pass(self.inner.list(prefix)).await
+    }
+    async fn delete(&self, path: &StorePath) -> Result<(), StoreError> {
+        self.pass(self.inner.delete(path)).await
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Publish(u32),
+    Promote(u32),
+    Rollback(u32),
+    Report,
+}
+
+async fn run(registry: &Registry, step: Step) -> Result<(), RegistryError> {
+    match step {
+        Step::Publish(version) => publish(registry, version).await.map(drop),
+        Step::Promote(version) => promote(registry, version).await.map(drop),
+        Step::Rollback(from) => rollback(registry, from).await.map(drop),
+        Step::Report => registry.put_report(&name("pump"), "a", b"fine").await,
+    }
+}
+
+/// Everything a channel points at is there, and a newcomer believes the document.
+async fn check_consistent(registry: &Registry, context: &str) {
+    let Some((envelope, channel)) = document(registry).await else { return };
+    let view = ChannelView::new(name("pump"), name("stable"));
+    let accepted = view.accept(&envelope, &keyring(), None, NOW_MS);
+    assert!(accepted.is_ok(), "{context}: {accepted:?}");
+    for target in channel.champion.iter().chain(&channel.challenger).chain(&channel.history) {
+        let fetched = registry.fetch(&target.digest, &keyring()).await;
+        assert!(fetched.is_ok(), "{context}: {fetched:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_step_can_be_run_again_after_dying_anywhere() {
+    use Step::{Promote, Publish, Report, Rollback};
+    let story =
+        [Publish(1), Promote(1), Report, Publish(2), Promote(2), Publish(3), Rollback(2), Report];
+    let (_, untroubled) = memory();
+    for step in story {
+        run(&untroubled, step).await.unwrap();
+    }
+    let expected = document(&untroubled).await.unwrap();
+
+    for after in [false, true] {
+        let mut failed = 0;
+        for k in 1.. {
+            let left = AtomicUsize::new(k);
+            let store = Arc::new(FailingStore { inner: Arc::default(), left, after });
+            let inspector = Registry::new(store.inner.clone());
+            let registry = Registry::new(store);
+            let mut troubled = false;
+            for step in story {
+                if run(&registry, step).await.is_err() {
+                    troubled = true;
+                    let context = format!("operation {k}, after {after}, {step:?}");
+                    check_consistent(&inspector, &context).await;
+                    let again = run(&registry, step).await;
+                    assert!(again.is_ok(), "{context}: {again:?}");
+                }
+            }
+            assert_eq!(document(&inspector).await.unwrap(), expected, "operation {k}, {after}");
+            if !troubled {
+                break;
+            }
+            failed = k;
+        }
+        assert!(failed > 20, "the story has {failed} operations");
+    }
+}

@@ -1,0 +1,143 @@
+//! Why something is not believed.
+
+use crate::{Digest, Role};
+
+/// Why a key, an envelope, a statement or a module is refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrustError {
+    /// A text is not a digest.
+    #[error("read digest {found:?}: it must be 64 lowercase hexadecimal characters")]
+    MalformedDigest {
+        /// What was there instead, cut short.
+        found: String,
+    },
+    /// A text is not a key id.
+    #[error("read key id {found:?}: it must be 16 lowercase hexadecimal characters")]
+    MalformedKeyId {
+        /// What was there instead, cut short.
+        found: String,
+    },
+    /// A text is not an Ed25519 public key that can be relied on.
+    #[error("read public key {found:?}: {reason}")]
+    MalformedPublicKey {
+        /// What was there instead, cut short.
+        found: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A text is not a signing key. It is never repeated here: it may hold the secret.
+    #[error("read signing key: {reason}; restore the key file or make a new key")]
+    MalformedSigningKey {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A keyring cannot be read.
+    #[error("read keyring: it is not the JSON of trust.json")]
+    MalformedKeyring {
+        /// Where and why reading stopped.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A keyring entry names another id than its public key has.
+    #[error("read keyring: entry {stated} holds the public key of {actual}; correct the entry")]
+    KeyIdMismatch {
+        /// The id that the entry states.
+        stated: String,
+        /// The id of the entry's public key.
+        actual: String,
+    },
+    /// A keyring holds a key twice, so that its roles would be ambiguous.
+    #[error("read keyring: key {key_id} is listed twice; merge the entries")]
+    DuplicateKey {
+        /// The key that is there twice.
+        key_id: String,
+    },
+    /// Bytes are not a DSSE envelope.
+    #[error("read envelope: it is not DSSE JSON; fetch or publish it again")]
+    MalformedEnvelope {
+        /// Where and why reading stopped.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The envelope carries something else than what was asked for.
+    #[error("verify envelope: it holds {found:?} where {expected:?} is needed")]
+    WrongPayloadType {
+        /// The payload type that is needed.
+        expected: String,
+        /// The payload type of the envelope, cut short.
+        found: String,
+    },
+    /// The envelope has no signature at all.
+    #[error("verify envelope: it has no signature; sign it")]
+    NotSigned,
+    /// The envelope has more signatures than anyone needs.
+    #[error("verify envelope: it has {found} signatures, at most {max} are read")]
+    TooManySignatures {
+        /// How many there are.
+        found: usize,
+        /// How many are allowed.
+        max: usize,
+    },
+    /// The signing key is not in the keyring.
+    #[error(
+        "verify envelope: key {key_id:?} is not trusted here; add it to trust.json if it is yours"
+    )]
+    UnknownKey {
+        /// The id that the signature names, cut short.
+        key_id: String,
+    },
+    /// The signing key was revoked.
+    #[error("verify envelope: key {key_id} is revoked; have another key sign it")]
+    RevokedKey {
+        /// The revoked key.
+        key_id: String,
+    },
+    /// The signing key is trusted, but not for this.
+    #[error("verify envelope: key {key_id} does not hold the role {}", either(.needed))]
+    RoleNotHeld {
+        /// The key that signed.
+        key_id: String,
+        /// The roles of which one is needed.
+        needed: Vec<Role>,
+    },
+    /// The signature does not fit the payload.
+    #[error(
+        "verify envelope: the signature by key {key_id} does not fit; the document was altered"
+    )]
+    BadSignature {
+        /// The key that the signature names.
+        key_id: String,
+    },
+    /// A verified payload is not a statement.
+    #[error("read statement: the signed payload is not a statement this version understands")]
+    MalformedStatement {
+        /// Where and why reading stopped.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The module is not the one that the statement speaks of.
+    #[error(
+        "verify module: expected {expected} of {expected_bytes} bytes, found {found} of \
+         {found_bytes} bytes; it is truncated or altered, fetch it again"
+    )]
+    WrongModule {
+        /// The digest that was signed.
+        expected: Digest,
+        /// The digest of the bytes at hand.
+        found: Digest,
+        /// The length that was signed.
+        expected_bytes: u64,
+        /// The length of the bytes at hand.
+        found_bytes: u64,
+    },
+}
+
+/// The beginning of a foreign text, so that a message stays one line whatever was sent.
+pub(crate) fn cut(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+fn either(roles: &[Role]) -> String {
+    roles.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
+}

@@ -1,0 +1,31 @@
+//! What a party of Twinge believes, and why: digests, keys with roles, signed envelopes, and the
+//! module that has been verified.
+//!
+//! Everything signed travels in a DSSE [`Envelope`]; a [`Keyring`] says whose signature counts for
+//! what; bytes become runnable only by turning into a [`VerifiedModule`].
+//!
+//! This crate is pure. It knows no files, no network and no clock, makes no random numbers (a
+//! seed is passed in), and does not know what a channel is or how a module is run.
+#![forbid(unsafe_code)]
+
+mod digest;
+mod envelope;
+mod error;
+mod key;
+mod keyring;
+mod module;
+mod statement;
+
+pub use digest::Digest;
+pub use envelope::{Envelope, SIGNATURES_MAX, Verified};
+pub use error::TrustError;
+pub use key::{KeyId, PublicKey, SigningKey};
+pub use keyring::{Keyring, Role, TrustedKey};
+pub use module::{Provenance, VerifiedModule};
+pub use statement::{Artefact, Statement};
+
+/// Writing our own documents as JSON cannot fail: they have only text for keys, and no value of
+/// theirs refuses to be written.
+fn written<T>(json: serde_json::Result<T>) -> T {
+    json.expect("documents have only text for keys")
+}
