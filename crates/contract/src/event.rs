@@ -7,7 +7,7 @@ use crate::category;
 use crate::schema::{SINGLE_ENTITY, Schema};
 use crate::verdict::identity_hash;
 use base64::Engine as _;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -48,7 +48,7 @@ enum Role {
 }
 
 /// The attributes of a CloudEvent that came outside its body (HTTP binary mode).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attributes {
     /// `ce-id`.
     pub id: Option<String>,

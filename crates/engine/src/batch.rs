@@ -94,6 +94,26 @@ impl Batch {
         &self.attributions[row * width..(row + 1) * width]
     }
 
+    /// A batch of some of the rows, with all states as they are.
+    #[must_use]
+    pub fn part(&self, rows: std::ops::Range<usize>) -> Self {
+        let mut part = Self::new(self.fields, self.state_bytes);
+        part.states.clone_from(&self.states);
+        for row in rows {
+            part.push(self.times[row], self.entities[row], &self.inputs[row * self.fields..(row + 1) * self.fields]);
+        }
+        part
+    }
+
+    /// Takes over the verdicts and states of a scored part that began at row `start`.
+    pub fn take_part(&mut self, part: &Self, start: usize) {
+        let (end, width) = (start + part.rows(), self.fields + 1);
+        self.scores[start..end].copy_from_slice(&part.scores);
+        self.verdicts[start..end].copy_from_slice(&part.verdicts);
+        self.attributions[start * width..end * width].copy_from_slice(&part.attributions);
+        self.states.copy_from_slice(&part.states);
+    }
+
     pub(crate) fn fields(&self) -> usize {
         self.fields
     }

@@ -20,6 +20,7 @@ mod channel;
 #[doc(hidden)]
 pub mod contract_suite;
 mod directory;
+pub mod file;
 mod memory;
 mod name;
 mod registry;

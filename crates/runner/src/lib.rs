@@ -1,0 +1,21 @@
+//! A running detector: one per detector, source and partition, in the cloud host and on the edge.
+//!
+//! [`Runner`] takes arrivals in order and gives a record for each: a verdict, a dead letter, or a
+//! note that the event had been delivered before. It holds the [`entities`]' states, the champion
+//! and a candidate that warms up in its shadow, and turns all of it into one [`checkpoint`] from
+//! which a restart comes to exactly the records of an undisturbed run.
+//!
+//! It knows nothing of where events come from, where records go, of clocks and of networks; storage
+//! is whatever store it is handed.
+#![forbid(unsafe_code)]
+
+pub mod checkpoint;
+pub mod entities;
+mod record;
+mod runner;
+mod slot;
+mod window;
+
+pub use checkpoint::{CheckpointError, Checkpoints};
+pub use record::{Arrival, Record};
+pub use runner::{Place, Runner, Status};

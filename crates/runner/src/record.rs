@@ -1,0 +1,28 @@
+//! What goes into a runner and what comes out.
+
+use twinge_contract::event::Attributes;
+use twinge_contract::verdict::{DeadLetter, Verdict};
+
+/// An event as a source delivers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Its place in the partition; each is larger than the one before.
+    pub offset: u64,
+    /// When it came in, milliseconds since 1970: what its own time is compared with.
+    pub ingested_ms: i64,
+    /// CloudEvents attributes that came beside the body.
+    pub attributes: Option<Attributes>,
+    /// The body.
+    pub bytes: Vec<u8>,
+}
+
+/// What became of an arrival.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// It was scored.
+    Verdict(Box<Verdict>),
+    /// It could not be.
+    DeadLetter(Box<DeadLetter>),
+    /// It had been delivered before, under another offset, and was scored then.
+    Duplicate,
+}

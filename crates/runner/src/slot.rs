@@ -1,0 +1,223 @@
+//! One module with its entities: reads arrivals, scores them, keeps the states.
+
+use crate::entities::EntityTable;
+use crate::record::Arrival;
+use crate::runner::Place;
+use std::ops::Range;
+use std::sync::Arc;
+use twinge_contract::abi::Outcome;
+use twinge_contract::event::{Event, EventError, EventReader};
+use twinge_contract::manifest::Manifest;
+use twinge_contract::verdict::{
+    Contribution, DeadLetter, Identity, Severity, VERDICT_TYPE, Verdict, VerdictData, verdict_id, verdict_time,
+};
+use twinge_engine::{Batch, Budget, CallError, Module, Scorer};
+
+/// Contributions told in a verdict at most, and the least share of the score that one must have.
+const CONTRIBUTIONS_MAX: usize = 8;
+const CONTRIBUTION_SHARE_MIN: f32 = 0.01;
+
+/// Largest event, in bytes: that of Event Hubs' standard tier.
+pub(crate) const EVENT_BYTES_MAX: usize = 1 << 20;
+
+/// A module at work.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    scorer: Scorer,
+    reader: EventReader,
+    manifest: Arc<Manifest>,
+    digest: String,
+    pub(crate) entities: EntityTable,
+    batch: Batch,
+    /// Which working state of the batch each place of the table has, and which place each working
+    /// state belongs to.
+    working: Vec<Option<u32>>,
+    owners: Vec<u32>,
+}
+
+/// What a slot says of an arrival.
+#[derive(Debug)]
+pub(crate) enum Judgement {
+    /// Row of the slot's batch.
+    Scored { row: usize, event: Event },
+    /// Why there is no verdict.
+    Dead { reason: &'static str, message: String },
+}
+
+impl Slot {
+    pub(crate) fn new(module: &Module, entities_max: Option<u32>) -> Self {
+        let manifest = Arc::clone(module.manifest());
+        let capacity = entities_max.unwrap_or(manifest.stream.entities_max);
+        let table = EntityTable::new(manifest.state_bytes as usize, capacity);
+        Self::with_entities(module, table)
+    }
+
+    pub(crate) fn with_entities(module: &Module, entities: EntityTable) -> Self {
+        let scorer = Scorer::new(module);
+        let manifest = Arc::clone(module.manifest());
+        Self {
+            batch: scorer.batch(),
+            reader: EventReader::new(&manifest.schema),
+            digest: module.digest().to_string(),
+            manifest,
+            scorer,
+            entities,
+            working: Vec::new(),
+            owners: Vec::new(),
+        }
+    }
+
+    pub(crate) fn module(&self) -> &Module {
+        self.scorer.module()
+    }
+
+    pub(crate) fn read(&self, arrival: &Arrival) -> Result<Event, EventError> {
+        if arrival.bytes.len() > EVENT_BYTES_MAX {
+            return Err(EventError::TooLarge { bytes: arrival.bytes.len(), bytes_max: EVENT_BYTES_MAX });
+        }
+        let event = match &arrival.attributes {
+            Some(attributes) => self.reader.read_with(&arrival.bytes, attributes)?,
+            None => self.reader.read(&arrival.bytes)?,
+        };
+        let ahead_ms = event.time_ms.map_or(0, |time| time.saturating_sub(arrival.ingested_ms));
+        if ahead_ms as f64 > self.manifest.stream.skew_max_s * 1000.0 {
+            return Err(EventError::FromTheFuture(ahead_ms / 1000));
+        }
+        Ok(event)
+    }
+
+    /// Scores events in order, each seeing the states that those before it left.
+    pub(crate) fn score(&mut self, events: Vec<Result<Event, EventError>>) -> Vec<Judgement> {
+        self.batch.clear();
+        self.owners.clear();
+        let mut judgements = Vec::with_capacity(events.len());
+        for event in events {
+            judgements.push(match event {
+                Ok(event) => Judgement::Scored { row: self.admit(&event), event },
+                Err(error) => Judgement::Dead { reason: error.reason(), message: error.to_string() },
+            });
+        }
+        let culprits = self.call();
+        self.keep_states();
+        for judgement in &mut judgements {
+            if let Judgement::Scored { row, .. } = judgement
+                && let Some((_, error)) = culprits.iter().find(|(culprit, _)| culprit == row)
+            {
+                let message = format!("detector failed on this event alone: {error}");
+                *judgement = Judgement::Dead { reason: "detector-failed", message };
+            }
+        }
+        judgements
+    }
+
+    /// Adds an event's row. An entity that was evicted and comes back within the batch gets a new
+    /// working state, as it would had the events come one by one.
+    fn admit(&mut self, event: &Event) -> usize {
+        let admission = self.entities.admit(&event.entity);
+        let place = admission.place as usize;
+        if self.working.len() <= place {
+            self.working.resize(place + 1, None);
+        }
+        let working = match self.working[place] {
+            Some(working) if !admission.is_new => working,
+            _ => {
+                let state = (!admission.is_new).then(|| self.entities.state(admission.place));
+                let working = self.batch.push_state(state);
+                self.working[place] = Some(working);
+                self.owners.push(admission.place);
+                working
+            }
+        };
+        self.batch.push(event.time_ms.unwrap_or(0) as f64, working, &event.inputs);
+        self.batch.rows() - 1
+    }
+
+    /// Scores the batch; rows that make the module fail are found by halving and left out.
+    fn call(&mut self) -> Vec<(usize, CallError)> {
+        let mut culprits = Vec::new();
+        if self.batch.rows() == 0 {
+            return culprits;
+        }
+        if self.scorer.score(&mut self.batch, false, Budget::Usual).is_err() {
+            let rows = 0..self.batch.rows();
+            self.call_part(rows, &mut culprits);
+        }
+        culprits
+    }
+
+    fn call_part(&mut self, rows: Range<usize>, culprits: &mut Vec<(usize, CallError)>) {
+        let mut part = self.batch.part(rows.clone());
+        let mut result = self.scorer.score(&mut part, false, Budget::Usual);
+        // A slow machine is not a bad event: once more, with ten times the time.
+        if result == Err(CallError::Deadline) {
+            result = self.scorer.score(&mut part, false, Budget::Retry);
+        }
+        match result {
+            Ok(()) => self.batch.take_part(&part, rows.start),
+            Err(error) if rows.len() == 1 => culprits.push((rows.start, error)),
+            Err(_) => {
+                let middle = rows.start + rows.len() / 2;
+                self.call_part(rows.start..middle, culprits);
+                self.call_part(middle..rows.end, culprits);
+            }
+        }
+    }
+
+    fn keep_states(&mut self) {
+        for (working, place) in self.owners.iter().enumerate() {
+            // Only the last working state of a place is its entity's; earlier ones were evicted.
+            if self.working[*place as usize] == Some(working as u32) {
+                self.entities.set_state(*place, self.batch.state(working as u32));
+            }
+        }
+        for place in &self.owners {
+            self.working[*place as usize] = None;
+        }
+    }
+
+    pub(crate) fn outcome(&self, row: usize) -> Outcome {
+        self.batch.outcome(row)
+    }
+
+    /// The verdict on a row of the batch just scored.
+    pub(crate) fn verdict(&self, row: usize, event: &Event, identity: &Identity, place: &Place, offset: u64) -> Verdict {
+        let (outcome, score) = (self.batch.outcome(row), self.batch.score(row));
+        Verdict {
+            specversion: "1.0".into(),
+            kind: VERDICT_TYPE.into(),
+            id: verdict_id(&place.source, &place.partition, identity, &self.digest),
+            source: format!("/twinge/{}", place.detector),
+            subject: event.entity.clone(),
+            time: verdict_time(event.time_ms),
+            data: VerdictData {
+                verdict: outcome,
+                score,
+                severity: Severity::of(outcome, score),
+                late: self.batch.is_late(row),
+                attribution: if outcome == Outcome::Anomalous { self.attribution(row) } else { Vec::new() },
+                version: self.manifest.version.clone(),
+                module: self.digest.clone(),
+                origin: place.origin(offset),
+            },
+        }
+    }
+
+    fn attribution(&self, row: usize) -> Vec<Contribution> {
+        let shares = self.batch.attribution(row);
+        let least = shares.iter().sum::<f32>() * CONTRIBUTION_SHARE_MIN;
+        let names = self.manifest.schema.fields().chain(["time"]);
+        let mut contributions: Vec<Contribution> = names
+            .zip(shares)
+            .filter(|(_, share)| **share > least)
+            .map(|(field, share)| Contribution { field: field.to_owned(), share: *share })
+            .collect();
+        contributions.sort_by(|a, b| b.share.total_cmp(&a.share));
+        contributions.truncate(CONTRIBUTIONS_MAX);
+        contributions
+    }
+}
+
+/// The dead letter for an arrival.
+pub(crate) fn dead_letter(place: &Place, arrival: &Arrival, reason: &str, message: String) -> DeadLetter {
+    DeadLetter::new(&place.detector, place.origin(arrival.offset), reason, message, &arrival.bytes)
+}

@@ -1,0 +1,269 @@
+//! The intake: events pushed by others are journaled before they are acknowledged.
+//!
+//! Writers hand over events and wait; one thread appends what has gathered and syncs once for all of
+//! them. The pump reads the journal behind them.
+
+use crate::source::{Delivery, Source, SourceError};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+use twinge_contract::event::Attributes;
+use twinge_journal::{Journal, JournalError, Settings};
+use twinge_platform::{Clock, Disk};
+use twinge_runner::{Arrival, Place};
+
+/// Requests that may wait for the journal.
+const QUEUE: usize = 1024;
+
+/// Requests that one sync serves at most.
+const GROUP: usize = 512;
+
+const READ_BYTES_MAX: usize = 8 << 20;
+
+/// An event on its way in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incoming {
+    /// CloudEvents attributes that came beside the body.
+    pub attributes: Option<Attributes>,
+    /// The body.
+    pub bytes: Vec<u8>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct JournalRecord {
+    ingested_ms: i64,
+    incoming: Incoming,
+}
+
+struct Request {
+    records: Vec<Vec<u8>>,
+    done: oneshot::Sender<Result<(), IntakeError>>,
+}
+
+/// Why events were not taken. None of the request was, so it can be sent again.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum IntakeError {
+    /// The journal is full or its disk is: later there may be room.
+    #[error("events are coming in faster than they are scored, or the disk is full: send them again later ({0})")]
+    Busy(String),
+    /// The journal failed.
+    #[error("events cannot be journaled: {0}")]
+    Failed(String),
+    /// The program is stopping.
+    #[error("the program is stopping: send the events again when it is back")]
+    Stopping,
+}
+
+/// The way into a journal; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    queue: mpsc::Sender<Request>,
+    clock: Arc<dyn Clock>,
+}
+
+/// The journal as a source.
+#[derive(Debug)]
+pub struct IntakeSource {
+    name: String,
+    journal: Arc<Mutex<Journal>>,
+    durable: watch::Receiver<u64>,
+    next: u64,
+}
+
+/// Opens a journal in `directory`: the way in, and the source behind it. The source ends when the
+/// last clone of the way in is dropped and everything has been read.
+pub fn open(
+    disk: &Arc<dyn Disk>,
+    clock: &Arc<dyn Clock>,
+    directory: &Path,
+    settings: Settings,
+) -> Result<(Intake, IntakeSource), JournalError> {
+    let name = name(disk.as_ref(), directory)?;
+    let journal = Journal::open(Arc::clone(disk), directory, settings)?;
+    let (durable, watch) = watch::channel(journal.durable_end());
+    let journal = Arc::new(Mutex::new(journal));
+    let (queue, requests) = mpsc::channel(QUEUE);
+    let writer = Arc::clone(&journal);
+    std::thread::Builder::new()
+        .name("twinge-journal".into())
+        .spawn(move || write(&writer, requests, &durable))
+        .expect("a thread can be started");
+    let intake = Intake { queue, clock: Arc::clone(clock) };
+    Ok((intake, IntakeSource { name, journal, durable: watch, next: 0 }))
+}
+
+/// A journal has a name of its own, so that offsets of one that was removed are never taken for
+/// those of its successor.
+fn name(disk: &dyn Disk, directory: &Path) -> Result<String, JournalError> {
+    let path = directory.join("name");
+    let error = |action, source| JournalError::Disk { action, path: path.clone(), source };
+    match disk.read(&path) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).trim().to_owned()),
+        Err(missing) if missing.kind() == std::io::ErrorKind::NotFound => {
+            let mut random = [0; 8];
+            getrandom::fill(&mut random).map_err(|source| error("name", std::io::Error::other(source.to_string())))?;
+            let name = format!("journal-{}", hex::encode(random));
+            disk.create_new(&path, name.as_bytes()).map_err(|source| error("create", source))?;
+            Ok(name)
+        }
+        Err(source) => Err(error("read", source)),
+    }
+}
+
+impl Intake {
+    /// Takes events in: they are on disk when this returns.
+    pub async fn accept(&self, events: Vec<Incoming>) -> Result<usize, IntakeError> {
+        let count = events.len();
+        let ingested_ms = self.clock.now_ms();
+        let record = |incoming| {
+            postcard::to_allocvec(&JournalRecord { ingested_ms, incoming })
+                .expect("an event holds nothing that postcard lacks")
+        };
+        let (done, answer) = oneshot::channel();
+        let request = Request { records: events.into_iter().map(record).collect(), done };
+        self.queue.send(request).await.map_err(|_closed| IntakeError::Stopping)?;
+        answer.await.map_err(|_dropped| IntakeError::Stopping)??;
+        Ok(count)
+    }
+}
+
+/// Appends and syncs until the last way in is gone.
+fn write(journal: &Mutex<Journal>, mut requests: mpsc::Receiver<Request>, durable: &watch::Sender<u64>) {
+    while let Some(first) = requests.blocking_recv() {
+        let mut group = vec![first];
+        while group.len() < GROUP
+            && let Ok(next) = requests.try_recv()
+        {
+            group.push(next);
+        }
+        let mut journal = lock(journal);
+        let appended: Vec<_> = group
+            .iter()
+            .map(|request| journal.append(request.records.iter().map(Vec::as_slice)).map(|_| ()))
+            .collect();
+        let synced = journal.sync();
+        let end = journal.durable_end();
+        drop(journal);
+        // A receiver that is gone has stopped reading; the writers still get their answer.
+        durable.send_replace(end);
+        for (request, appended) in group.into_iter().zip(appended) {
+            let result = match (&synced, appended) {
+                (Ok(()), Ok(())) => Ok(()),
+                (Err(error), _) => Err(intake_error(error)),
+                (_, Err(error)) => Err(intake_error(&error)),
+            };
+            if request.done.send(result).is_err() {
+                tracing::debug!("a sender went away before its events were journaled; they are kept");
+            }
+        }
+    }
+}
+
+fn intake_error(error: &JournalError) -> IntakeError {
+    tracing::warn!(%error, "events were not journaled");
+    if error.is_backpressure() { IntakeError::Busy(error.to_string()) } else { IntakeError::Failed(error.to_string()) }
+}
+
+fn lock(journal: &Mutex<Journal>) -> MutexGuard<'_, Journal> {
+    // A journal is consistent between calls, whatever happened to the thread that held it.
+    journal.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[async_trait]
+impl Source for IntakeSource {
+    fn place(&self, detector: &str) -> Place {
+        Place {
+            detector: detector.to_owned(),
+            source: self.name.clone(),
+            partition: "0".to_owned(),
+            redelivers: true,
+        }
+    }
+
+    async fn seek(&mut self, offset: u64, _position: u64) -> Result<(), SourceError> {
+        self.next = offset.max(lock(&self.journal).start());
+        Ok(())
+    }
+
+    async fn next(&mut self, most: usize) -> Result<Option<Delivery>, SourceError> {
+        loop {
+            // Marked as seen before reading, so that what comes in between wakes the wait below.
+            let end = *self.durable.borrow_and_update();
+            if self.next < end {
+                break;
+            }
+            if self.durable.changed().await.is_err() {
+                return Ok(None);
+            }
+        }
+        let records = lock(&self.journal).read(self.next, most, READ_BYTES_MAX)?;
+        let mut arrivals = Vec::with_capacity(records.len());
+        for record in records {
+            let JournalRecord { ingested_ms, incoming } =
+                postcard::from_bytes(&record.bytes).map_err(|_unreadable| SourceError::Record(record.offset))?;
+            self.next = record.offset + 1;
+            arrivals.push(Arrival {
+                offset: record.offset,
+                ingested_ms,
+                attributes: incoming.attributes,
+                bytes: incoming.bytes,
+            });
+        }
+        Ok(Some(Delivery { arrivals, position: self.next }))
+    }
+
+    fn release(&mut self, offset: u64) {
+        if let Err(error) = lock(&self.journal).release(offset) {
+            tracing::warn!(%error, "old segments of the journal could not be removed");
+        }
+    }
+
+    fn set_started(&mut self, _started_ms: i64) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinge_platform::{ManualClock, SimulatedDisk};
+
+    fn incoming(text: &str) -> Incoming {
+        Incoming { attributes: None, bytes: text.as_bytes().to_vec() }
+    }
+
+    #[tokio::test]
+    async fn what_was_accepted_is_delivered_also_after_a_crash() {
+        let simulated = SimulatedDisk::new(1);
+        let disk: Arc<dyn Disk> = Arc::new(simulated.clone());
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(1000));
+        let (intake, source) = open(&disk, &clock, Path::new("/j"), Settings::default()).unwrap();
+        let events: Vec<Incoming> = (0..10).map(|n| incoming(&n.to_string())).collect();
+        assert_eq!(intake.accept(events).await, Ok(10));
+        let name = source.place("d").source;
+        drop((intake, source));
+        simulated.crash();
+        let (intake, mut source) = open(&disk, &clock, Path::new("/j"), Settings::default()).unwrap();
+        assert_eq!(source.place("d").source, name);
+        source.seek(4, 0).await.unwrap();
+        let delivery = source.next(100).await.unwrap().unwrap();
+        assert_eq!(delivery.arrivals.len(), 6);
+        assert_eq!((delivery.arrivals[0].offset, delivery.arrivals[0].ingested_ms), (4, 1000));
+        drop(intake);
+        assert_eq!(source.next(100).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_and_later_accepts() {
+        let simulated = SimulatedDisk::new(1);
+        let disk: Arc<dyn Disk> = Arc::new(simulated.clone());
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::default());
+        let (intake, _source) = open(&disk, &clock, Path::new("/j"), Settings::default()).unwrap();
+        simulated.set_capacity(simulated.used_bytes() + 100);
+        let refused = intake.accept(vec![incoming(&"x".repeat(1000))]).await;
+        assert!(matches!(refused, Err(IntakeError::Busy(_))), "{refused:?}");
+        simulated.set_capacity(u64::MAX);
+        assert_eq!(intake.accept(vec![incoming("y")]).await, Ok(1));
+    }
+}

@@ -1,0 +1,305 @@
+//! Files of one event a line: replayed from beginning to end, or followed as they grow.
+//!
+//! A replayed file is known by the digest of its content, so that a checkpoint is never applied to
+//! another file. A followed file grows; it is known by its first line.
+
+use crate::source::{Delivery, Source, SourceError};
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use thiserror::Error;
+use twinge_runner::{Arrival, Place};
+
+/// Longest line that is kept whole; of a longer one the rest is passed over, and the event becomes a
+/// dead letter for its size.
+const LINE_BYTES_MAX: usize = 64 << 20;
+
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// How often a followed file is looked at.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Bytes of arrivals in one delivery.
+const DELIVERY_BYTES_MAX: usize = 8 << 20;
+
+/// Why a file cannot be read.
+#[derive(Debug, Error)]
+pub enum LinesError {
+    /// It cannot be opened or read.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is empty, so nobody can say which file it is.
+    #[error("{0} is empty: it needs at least one event")]
+    Empty(PathBuf),
+    /// It is shorter than the checkpoint says.
+    #[error("{path} has {bytes} bytes and the checkpoint lies at {position}: it was cut; put the whole file back or remove the checkpoint")]
+    Cut {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// The checkpoint's position.
+        position: u64,
+    },
+}
+
+/// A file as a source.
+#[derive(Debug)]
+pub struct Lines {
+    path: PathBuf,
+    file: File,
+    identity: String,
+    follow: bool,
+    started_ms: i64,
+    line: u64,
+    /// Position of the first byte of `buffer` in the file.
+    position: u64,
+    buffer: Vec<u8>,
+    /// Bytes of `buffer` that have been searched for a line's end.
+    searched: usize,
+    /// The line under way is too long: this many of its bytes were passed over.
+    passed_over: u64,
+    ended: bool,
+}
+
+impl Lines {
+    /// Opens a file to be read once, from beginning to end.
+    pub fn replay(path: &Path, started_ms: i64) -> Result<Self, LinesError> {
+        let mut this = Self::open(path, false, started_ms)?;
+        let digest = this.digest_of_content()?;
+        this.identity = format!("file-{digest}");
+        Ok(this)
+    }
+
+    /// Opens a file to be read to its end and on, as it grows. It must have a first line.
+    pub fn follow(path: &Path, started_ms: i64) -> Result<Self, LinesError> {
+        let mut this = Self::open(path, true, started_ms)?;
+        let mut start = vec![0; 4096];
+        let read = this.file.read(&mut start).map_err(|error| this.io_error("read", error))?;
+        if read == 0 {
+            return Err(LinesError::Empty(this.path));
+        }
+        let first_line = start[..read].split(|byte| *byte == b'\n').next().unwrap_or_default();
+        this.identity = format!("tail-{}", hex::encode(&Sha256::digest(first_line)[..16]));
+        this.seek_to(0)?;
+        Ok(this)
+    }
+
+    fn open(path: &Path, follow: bool, started_ms: i64) -> Result<Self, LinesError> {
+        let path = path.to_owned();
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(source) => return Err(LinesError::Io { action: "open", path, source }),
+        };
+        Ok(Self {
+            path,
+            file,
+            identity: String::new(),
+            follow,
+            started_ms,
+            line: 0,
+            position: 0,
+            buffer: Vec::new(),
+            searched: 0,
+            passed_over: 0,
+            ended: false,
+        })
+    }
+
+    fn digest_of_content(&mut self) -> Result<String, LinesError> {
+        let mut hash = Sha256::new();
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            let read = self.file.read(&mut chunk).map_err(|error| self.io_error("read", error))?;
+            if read == 0 {
+                break;
+            }
+            hash.update(&chunk[..read]);
+        }
+        self.seek_to(0)?;
+        Ok(hex::encode(hash.finalize()))
+    }
+
+    fn seek_to(&mut self, position: u64) -> Result<(), LinesError> {
+        let bytes = self.file.metadata().map_err(|error| self.io_error("measure", error))?.len();
+        if position > bytes {
+            return Err(LinesError::Cut { path: self.path.clone(), bytes, position });
+        }
+        self.file.seek(SeekFrom::Start(position)).map_err(|error| self.io_error("seek in", error))?;
+        (self.position, self.searched, self.passed_over, self.ended) = (position, 0, 0, false);
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Lines that are there now.
+    fn read_lines(&mut self, most: usize) -> Result<Delivery, LinesError> {
+        let mut arrivals = Vec::new();
+        let mut bytes = 0;
+        while arrivals.len() < most && bytes < DELIVERY_BYTES_MAX {
+            let Some(line) = self.next_line()? else { break };
+            let offset = self.line;
+            self.line += 1;
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            bytes += line.len();
+            arrivals.push(Arrival { offset, ingested_ms: self.started_ms, attributes: None, bytes: line });
+        }
+        Ok(Delivery { arrivals, position: self.position })
+    }
+
+    /// The next line without its end; `None` when no whole line is there.
+    fn next_line(&mut self) -> Result<Option<Vec<u8>>, LinesError> {
+        loop {
+            if let Some(end) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') {
+                let end = self.searched + end;
+                let mut rest = self.buffer.split_off(end + 1);
+                std::mem::swap(&mut rest, &mut self.buffer);
+                self.position += rest.len() as u64 + std::mem::take(&mut self.passed_over);
+                self.searched = 0;
+                rest.truncate(end);
+                if rest.last() == Some(&b'\r') {
+                    rest.pop();
+                }
+                return Ok(Some(rest));
+            }
+            self.searched = self.buffer.len();
+            if self.buffer.len() > LINE_BYTES_MAX {
+                self.passed_over += (self.buffer.len() - LINE_BYTES_MAX) as u64;
+                self.buffer.truncate(LINE_BYTES_MAX);
+                self.searched = LINE_BYTES_MAX;
+            }
+            if !self.fill()? {
+                return Ok(self.last_line());
+            }
+        }
+    }
+
+    /// A replayed file may end without a line's end; a followed one is still being written.
+    fn last_line(&mut self) -> Option<Vec<u8>> {
+        self.ended = !self.follow;
+        if self.follow || self.buffer.is_empty() {
+            return None;
+        }
+        self.position += self.buffer.len() as u64 + std::mem::take(&mut self.passed_over);
+        self.searched = 0;
+        Some(std::mem::take(&mut self.buffer))
+    }
+
+    fn fill(&mut self) -> Result<bool, LinesError> {
+        let start = self.buffer.len();
+        self.buffer.resize(start + CHUNK_BYTES, 0);
+        let read = self.file.read(&mut self.buffer[start..]);
+        self.buffer.truncate(start + *read.as_ref().unwrap_or(&0));
+        read.map(|read| read > 0).map_err(|error| self.io_error("read", error))
+    }
+
+    fn io_error(&self, action: &'static str, source: io::Error) -> LinesError {
+        LinesError::Io { action, path: self.path.clone(), source }
+    }
+}
+
+#[async_trait]
+impl Source for Lines {
+    fn place(&self, detector: &str) -> Place {
+        Place {
+            detector: detector.to_owned(),
+            source: self.identity.clone(),
+            partition: "0".to_owned(),
+            redelivers: false,
+        }
+    }
+
+    async fn seek(&mut self, offset: u64, position: u64) -> Result<(), SourceError> {
+        self.seek_to(position)?;
+        self.line = offset;
+        Ok(())
+    }
+
+    async fn next(&mut self, most: usize) -> Result<Option<Delivery>, SourceError> {
+        loop {
+            let delivery = self.read_lines(most)?;
+            if !delivery.arrivals.is_empty() {
+                return Ok(Some(delivery));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    fn release(&mut self, _offset: u64) {}
+
+    fn set_started(&mut self, started_ms: i64) {
+        // A followed file is written while it is read; its events come in now.
+        if !self.follow {
+            self.started_ms = started_ms;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn all(source: &mut Lines, most: usize) -> Vec<(u64, String)> {
+        let mut lines = Vec::new();
+        while let Some(delivery) = source.next(most).await.unwrap() {
+            let text = |a: Arrival| (a.offset, String::from_utf8(a.bytes).unwrap());
+            lines.extend(delivery.arrivals.into_iter().map(text));
+        }
+        lines
+    }
+
+    #[tokio::test]
+    async fn lines_are_numbered_blank_ones_passed_over_and_the_last_needs_no_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events.ndjson");
+        std::fs::write(&path, "a\r\n\nb\nc").unwrap();
+        let expected = [(0, "a".to_owned()), (2, "b".to_owned()), (3, "c".to_owned())];
+        for most in [1, 2, 100] {
+            let mut source = Lines::replay(&path, 0).unwrap();
+            assert_eq!(all(&mut source, most).await, expected);
+        }
+        let mut source = Lines::replay(&path, 0).unwrap();
+        let first = source.next(1).await.unwrap().unwrap();
+        let mut again = Lines::replay(&path, 0).unwrap();
+        again.seek(1, first.position).await.unwrap();
+        assert_eq!(all(&mut again, 100).await, expected[1..]);
+    }
+
+    #[tokio::test]
+    async fn a_followed_file_delivers_whole_lines_as_they_come() {
+        use std::io::Write;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        std::fs::write(&path, "a\nb").unwrap();
+        let mut source = Lines::follow(&path, 0).unwrap();
+        assert_eq!(source.next(10).await.unwrap().unwrap().arrivals.len(), 1);
+        let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b"b\n").unwrap();
+        let delivery = tokio::time::timeout(Duration::from_secs(10), source.next(10)).await.unwrap();
+        assert_eq!(delivery.unwrap().unwrap().arrivals[0].bytes, b"bb");
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_are_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("none");
+        assert!(Lines::replay(&path, 0).unwrap_err().to_string().contains("cannot open"));
+        std::fs::write(&path, "").unwrap();
+        assert!(matches!(Lines::follow(&path, 0), Err(LinesError::Empty(_))));
+    }
+}

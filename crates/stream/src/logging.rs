@@ -1,0 +1,13 @@
+//! Logs: for people on a terminal, JSON otherwise; always on standard error.
+
+use std::io::IsTerminal;
+use tracing_subscriber::EnvFilter;
+
+/// Starts logging at the level of `RUST_LOG`, or `info`.
+pub fn start() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let result = if std::io::stderr().is_terminal() { builder.compact().try_init() } else { builder.json().try_init() };
+    // A second start in one process, as in tests, keeps the first.
+    drop(result);
+}

@@ -1,0 +1,51 @@
+//! Where events come from.
+
+use crate::lines::LinesError;
+use async_trait::async_trait;
+use thiserror::Error;
+use twinge_journal::JournalError;
+use twinge_runner::{Arrival, Place};
+
+/// A partition of events in order.
+#[async_trait]
+pub trait Source: Send {
+    /// What a runner on it works on.
+    fn place(&self, detector: &str) -> Place;
+
+    /// Goes to the given offset; `position` is what the source said with the delivery before it.
+    /// Called once, before the first [`Self::next`].
+    async fn seek(&mut self, offset: u64, position: u64) -> Result<(), SourceError>;
+
+    /// The next arrivals, at least one and at most `most`; waits for them, and may be dropped while
+    /// it waits. `None` when there will be no more.
+    async fn next(&mut self, most: usize) -> Result<Option<Delivery>, SourceError>;
+
+    /// Everything below `offset` is checkpointed and will not be asked for again.
+    fn release(&mut self, offset: u64);
+
+    /// Sets the ingestion time of a source that keeps none, as it was when reading began.
+    fn set_started(&mut self, started_ms: i64);
+}
+
+/// Arrivals and where the source stands after them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// In order.
+    pub arrivals: Vec<Arrival>,
+    /// To be given to [`Source::seek`] to go on from here.
+    pub position: u64,
+}
+
+/// Why a source cannot go on.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    /// A file.
+    #[error("source file cannot be read")]
+    Lines(#[from] LinesError),
+    /// A journal.
+    #[error("source journal cannot be read")]
+    Journal(#[from] JournalError),
+    /// A record of the journal that is not one of ours.
+    #[error("record {0} of the journal is not readable: it was written by another version")]
+    Record(u64),
+}
