@@ -50,8 +50,8 @@ async function main(words) {
   } catch (error) {
     const isUsage = error instanceof UsageError;
     // Whoever reads has gone: nobody to tell.
-    if (error.code === "EPIPE") return 1;
-    console.error(isUsage ? `error: ${error.message}\n\n${USAGE}` : `error: ${error.message}`);
+    if (error instanceof Error && "code" in error && error.code === "EPIPE") return 1;
+    console.error(isUsage ? `error: ${error.message}\n\n${USAGE}` : `error: ${messageOf(error)}`);
     return isUsage ? 2 : 1;
   }
 }
@@ -89,7 +89,7 @@ function parse(words) {
   try {
     return parseArgs({ args: words, options, strict: true });
   } catch (error) {
-    throw new UsageError(error.message);
+    throw new UsageError(messageOf(error));
   }
 }
 
@@ -113,16 +113,19 @@ async function score({ module, events, batch, entitiesMax, from }) {
   const detector = await load(module);
   const runner = new Runner(detector, { entitiesMax });
   const output = new Output(process.stdout);
-  let lines = new Batch();
-  for await (const { number, bytes } of readLines(events)) {
-    if (number < from || isBlank(bytes)) continue;
-    lines.add(runner.reader, number, bytes);
-    if (lines.length < batch) continue;
+  try {
+    let lines = new Batch();
+    for await (const { number, bytes } of readLines(events)) {
+      if (number < from || isBlank(bytes)) continue;
+      lines.add(runner.reader, number, bytes);
+      if (lines.length < batch) continue;
+      await output.write(lines.score(runner));
+      lines = new Batch();
+    }
     await output.write(lines.score(runner));
-    lines = new Batch();
+  } finally {
+    await output.end();
   }
-  await output.write(lines.score(runner));
-  await output.end();
 }
 
 /** Lines that are scored together. */
@@ -158,12 +161,14 @@ class Batch {
    * @param {Runner} runner
    */
   score(runner) {
-    const results = this.#scoreEvents(runner).values();
-    return this.#lines.map(({ number, reason }) => {
+    const results = this.#scoreEvents(runner);
+    let next = 0;
+    const print = (/** @type {{number: number, reason: string | null}} */ { number, reason }) => {
       if (reason !== null) return `${number} dead-letter ${reason}\n`;
-      const { outcome, late, score } = results.next().value;
+      const { outcome, late, score } = results[next++];
       return `${number} ${outcome} ${late ? 1 : 0} ${bitsOf(score)}\n`;
-    }).join("");
+    };
+    return this.#lines.map(print).join("");
   }
 
   /** @param {Runner} runner */
@@ -172,7 +177,7 @@ class Batch {
       return runner.score(this.#events);
     } catch (error) {
       const [first, last] = [this.#lines[0], this.#lines.at(-1)];
-      throw new Error(`lines ${first?.number} to ${last?.number} cannot be scored: ${error.message}`, { cause: error });
+      throw new Error(`lines ${first?.number} to ${last?.number} cannot be scored: ${messageOf(error)}`, { cause: error });
     }
   }
 }
@@ -208,12 +213,12 @@ class Output {
 /** @param {string} path */
 async function load(path) {
   const bytes = await readFile(path).catch((error) => {
-    throw new Error(`module ${path} cannot be read: ${error.message}`, { cause: error });
+    throw new Error(`module ${path} cannot be read: ${messageOf(error)}`, { cause: error });
   });
   try {
     return await loadDetector(bytes);
   } catch (error) {
-    throw new Error(`module ${path} is refused: ${error.message}`, { cause: error });
+    throw new Error(`module ${path} is refused: ${messageOf(error)}`, { cause: error });
   }
 }
 
@@ -259,7 +264,7 @@ async function* chunksOf(path) {
   try {
     yield* createReadStream(path, { highWaterMark: 1 << 20 });
   } catch (error) {
-    throw new Error(`events ${path} cannot be read: ${error.message}`, { cause: error });
+    throw new Error(`events ${path} cannot be read: ${messageOf(error)}`, { cause: error });
   }
 }
 
@@ -273,6 +278,11 @@ function bitsOf(score) {
   const view = new DataView(new ArrayBuffer(8));
   view.setFloat64(0, score);
   return view.getBigUint64(0).toString(16).padStart(16, "0");
+}
+
+/** @param {unknown} error */
+function messageOf(error) {
+  return error instanceof Error ? error.message : String(error);
 }
 
 process.exitCode = await main(process.argv.slice(2));

@@ -31,7 +31,7 @@ const VERDICT_LATE = 1 << 8;
 const FUNCTIONS = { twinge_abi: 0, twinge_prepare: 2, twinge_score: 3 };
 
 /** The verdicts by the low byte of their word. */
-export const OUTCOMES = Object.freeze(["normal", "anomalous", "warming-up", "invalid"]);
+export const OUTCOMES = Object.freeze(/** @type {const} */ (["normal", "anomalous", "warming-up", "invalid"]));
 
 /** The entity of events whose schema names no entity field. */
 const SINGLE_ENTITY = "all";
@@ -59,7 +59,7 @@ const SINGLE_ENTITY = "all";
  * @property {Float64Array} inputs One row: numbers, category codes, NaN for what is missing.
  *
  * @typedef {object} Result
- * @property {"normal" | "anomalous" | "warming-up" | "invalid"} outcome
+ * @property {typeof OUTCOMES[number]} outcome
  * @property {number} score At least 1 means anomalous.
  * @property {boolean} late The event came too late to change its entity's state.
  * @property {Float32Array} attribution What each field, and in the last place time, adds to the
@@ -261,7 +261,7 @@ class Instance {
       throw new CallError("module placed its batch wrongly: layout lies outside memory");
     }
     const word = (/** @type {number} */ index) => view.getUint32(address + index * 4, true);
-    return new Layout(Array.from({ length: LAYOUT_BYTES / 4 }, (_, index) => word(index)));
+    return layoutOf(Array.from({ length: LAYOUT_BYTES / 4 }, (_, index) => word(index)));
   }
 
   /**
@@ -346,22 +346,14 @@ class Instance {
   }
 }
 
-/** Where a batch lies in the module's memory. */
-class Layout {
-  /** @param {number[]} words */
-  constructor(words) {
-    [
-      this.fields,
-      this.stateBytes,
-      this.times,
-      this.entities,
-      this.inputs,
-      this.states,
-      this.scores,
-      this.verdicts,
-      this.attributions,
-    ] = words;
-  }
+/**
+ * @typedef {ReturnType<typeof layoutOf>} Layout Where a batch lies in the module's memory.
+ *
+ * @param {number[]} words
+ */
+function layoutOf(words) {
+  const [fields, stateBytes, times, entities, inputs, states, scores, verdicts, attributions] = words;
+  return { fields, stateBytes, times, entities, inputs, states, scores, verdicts, attributions };
 }
 
 /** A detector with its entities: events in, results out, states kept in between. */
@@ -1135,7 +1127,7 @@ function unreadableTime(field, value, format) {
 /** @param {Uint8Array} bytes */
 async function compile(bytes) {
   try {
-    return await WebAssembly.compile(bytes);
+    return await WebAssembly.compile(/** @type {BufferSource} */ (bytes));
   } catch (error) {
     throw new LoadError(`module does not compile: ${messageOf(error)}`, { cause: error });
   }

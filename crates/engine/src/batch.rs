@@ -100,7 +100,11 @@ impl Batch {
         let mut part = Self::new(self.fields, self.state_bytes);
         part.states.clone_from(&self.states);
         for row in rows {
-            part.push(self.times[row], self.entities[row], &self.inputs[row * self.fields..(row + 1) * self.fields]);
+            part.push(
+                self.times[row],
+                self.entities[row],
+                &self.inputs[row * self.fields..(row + 1) * self.fields],
+            );
         }
         part
     }

@@ -188,7 +188,9 @@ impl Running {
         {
             return Ok(layout);
         }
-        let room_rows = rows.max(1).next_power_of_two().max(self.rows);
+        // A part of a batch may bring the states of all of it, and a module need not make room for
+        // more states than rows.
+        let room_rows = rows.max(states).max(1).next_power_of_two().max(self.rows);
         let room_states = states.max(1).next_power_of_two().max(self.states).min(room_rows);
         let address = self
             .prepare

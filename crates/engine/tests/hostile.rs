@@ -6,7 +6,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{WORLDS, counter, counter_manifest, engine, load, with_manifest};
-use twinge_contract::abi::{Outcome, ROWS_MAX};
+use twinge_contract::abi::{ERROR_ENTITY, Outcome, ROWS_MAX};
 use twinge_contract::manifest::Manifest;
 use twinge_engine::{Batch, Budget, CallError, Engine, Limits, LoadError, Module, Scorer};
 
@@ -70,13 +70,29 @@ fn modules_with_another_interface_are_refused() {
         (MEMORY, "(memory 2) (global (export \"memory\") i32 (i32.const 0))", "memory"),
         (MEMORY, "(memory 2) (table (export \"memory\") 1 funcref)", "memory"),
         (ABI, "(func (export \"twinge_abi\") (result i64) (i64.const 1))", "twinge_abi"),
-        (ABI, "(func (export \"twinge_abi\") (result i32 i32) i32.const 1 i32.const 1)", "twinge_abi"),
+        (
+            ABI,
+            "(func (export \"twinge_abi\") (result i32 i32) i32.const 1 i32.const 1)",
+            "twinge_abi",
+        ),
         (ABI, "(func (export \"twinge_abi\"))", "twinge_abi"),
         (ABI, "(global (export \"twinge_abi\") i32 (i32.const 1))", "twinge_abi"),
-        ("(param $rows i32) (param $states i32) (result i32)\n    (i32.const 64)", "(param i32) (result i32) (i32.const 64)", "twinge_prepare"),
-        ("(param $rows i32) (param $states i32) (result i32)\n    (i32.const 64)", "(param i32 f32) (result i32) (i32.const 64)", "twinge_prepare"),
+        (
+            "(param $rows i32) (param $states i32) (result i32)\n    (i32.const 64)",
+            "(param i32) (result i32) (i32.const 64)",
+            "twinge_prepare",
+        ),
+        (
+            "(param $rows i32) (param $states i32) (result i32)\n    (i32.const 64)",
+            "(param i32 f32) (result i32) (i32.const 64)",
+            "twinge_prepare",
+        ),
         ("(param $flags i32) (result i32)", "(param $flags i64) (result i32)", "twinge_score"),
-        ("(param $flags i32) (result i32)", "(param $flags i32) (param i32) (result i32)", "twinge_score"),
+        (
+            "(param $flags i32) (result i32)",
+            "(param $flags i32) (param i32) (result i32)",
+            "twinge_score",
+        ),
     ];
     for (from, to, export) in cases {
         let module = honest(counter(&[(from, to)]));
@@ -105,10 +121,26 @@ fn modules_without_one_usable_manifest_are_refused() {
         ("huge", with_manifest(counter(&[]), &padded), "Inspect(ManifestTooLarge("),
         ("abi", changed(|manifest| manifest.abi = 2), "Inspect(Manifest(Abi(2))"),
         ("name", changed(|manifest| manifest.name = "../x".into()), "Inspect(Manifest(Name("),
-        ("odd state", changed(|manifest| manifest.state_bytes = 12), "Inspect(Manifest(StateBytes("),
-        ("large state", changed(|manifest| manifest.state_bytes = 1 << 20), "Inspect(Manifest(StateB"),
-        ("no fields", changed(|manifest| manifest.schema.numeric.clear()), "Inspect(Manifest(Schema("),
-        ("other fields", changed(|manifest| manifest.schema.numeric.push("y".into())), "Start(Layout(\"its fields"),
+        (
+            "odd state",
+            changed(|manifest| manifest.state_bytes = 12),
+            "Inspect(Manifest(StateBytes(",
+        ),
+        (
+            "large state",
+            changed(|manifest| manifest.state_bytes = 1 << 20),
+            "Inspect(Manifest(StateB",
+        ),
+        (
+            "no fields",
+            changed(|manifest| manifest.schema.numeric.clear()),
+            "Inspect(Manifest(Schema(",
+        ),
+        (
+            "other fields",
+            changed(|manifest| manifest.schema.numeric.push("y".into())),
+            "Start(Layout(\"its fields",
+        ),
         ("other state", changed(|manifest| manifest.state_bytes = 16), "Start(Layout(\"its fields"),
     ];
     for (what, module, expected) in cases {
@@ -124,7 +156,11 @@ fn bytes_that_are_no_module_are_refused() {
         ("text", b"(module)".to_vec(), "Inspect(Parse("),
         ("a component", component, "Compile("),
         ("garbage behind", [honest(counter(&[])), vec![0xff; 9]].concat(), "Inspect(Parse("),
-        ("a body that does not check", honest(vec![0, b'a', b's', b'm', 1, 0, 0, 0, 10, 1, 5]), "Inspect(Parse("),
+        (
+            "a body that does not check",
+            honest(vec![0, b'a', b's', b'm', 1, 0, 0, 0, 10, 1, 5]),
+            "Inspect(Parse(",
+        ),
     ];
     for (what, bytes, expected) in cases {
         check_refused(&engine(SHORT), what, bytes, expected);
@@ -150,7 +186,10 @@ fn modules_that_use_what_is_switched_off_are_refused() {
         (MEMORY, "(memory (export \"memory\") 2 4 shared)"),
         (MEMORY, "(memory (export \"memory\") i64 2)"),
         (MEMORY, "(memory (export \"memory\") 2) (memory 1)"),
-        (NO_START, "(func $deeper) (func (param v128 v128) (result v128) (f32x4.relaxed_min (local.get 0) (local.get 1)))"),
+        (
+            NO_START,
+            "(func $deeper) (func (param v128 v128) (result v128) (f32x4.relaxed_min (local.get 0) (local.get 1)))",
+        ),
         (NO_START, "(func $deeper) (func (result i32) (i32.atomic.load (i32.const 0)))"),
     ];
     for (from, to) in cases {
@@ -178,7 +217,13 @@ fn modules_that_do_not_start_within_their_limits_are_refused() {
         (PREPARE, prepare("(i32.const -8)"), "Start(Layout(\"layout lies"),
         (PREPARE, prepare("(i32.const 2048)"), "Start(Layout(\"its fields"),
         // The memory limit is 64 MiB: 1024 pages.
-        (PREPARE, prepare("(i32.and (i32.const 64) (i32.ne (memory.grow (i32.const 1023)) (i32.const -1)))"), "Start(Room {"),
+        (
+            PREPARE,
+            prepare(
+                "(i32.and (i32.const 64) (i32.ne (memory.grow (i32.const 1023)) (i32.const -1)))",
+            ),
+            "Start(Room {",
+        ),
         (MEMORY, MEMORY.replace("2)", "1025)"), "Start(Trap("),
         (NO_START, format!("{NO_START} (table 10001 funcref)"), "Start(Trap("),
         (NO_START, format!("{NO_START} (data (i32.const 131072) \"x\")"), "Start(Trap("),
@@ -320,4 +365,16 @@ fn batches_at_the_bounds() {
     assert!(matches!(error, CallError::Room { .. }), "{error:?}");
     assert_eq!(counts(&batch), [5.0, 7.0]);
     check_innocent(&mut scorer, "after a batch that was too large", &[1.0, 2.0]);
+}
+
+#[test]
+fn a_row_of_an_entity_that_is_not_there_is_refused_by_a_trained_module() {
+    let world = &WORLDS[0];
+    let mut scorer = Scorer::new(&world.module);
+    let mut batch = scorer.batch();
+    let place = batch.push_state(None);
+    batch.push(0.0, place, &[1.0; 6]);
+    batch.push(0.0, place + 1, &[1.0; 6]);
+    assert_eq!(scorer.score(&mut batch, false, Budget::Usual), Err(CallError::Code(ERROR_ENTITY)));
+    assert!(batch.state(place).iter().all(|byte| *byte == 0));
 }

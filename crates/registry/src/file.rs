@@ -63,7 +63,8 @@ pub fn read_signed(path: &Path) -> Result<(Vec<u8>, Option<Envelope>), FileError
         Err(error) => return Err(error),
     };
     let untrusted = |source| FileError::Untrusted { path: path.to_owned(), source };
-    let envelope = signature.map(|json| Envelope::from_json(&json).map_err(untrusted)).transpose()?;
+    let envelope =
+        signature.map(|json| Envelope::from_json(&json).map_err(untrusted)).transpose()?;
     Ok((bytes, envelope))
 }
 

@@ -71,10 +71,14 @@ pub enum CheckpointError {
     #[error("checkpoint of `{0}` cannot be stored or read")]
     Store(String, #[source] StoreError),
     /// Another owner wrote the pointer.
-    #[error("checkpoint of `{0}` was taken over by another process: this one stops, so that events are not scored twice; run one process per partition")]
+    #[error(
+        "checkpoint of `{0}` was taken over by another process: this one stops, so that events are not scored twice; run one process per partition"
+    )]
     Displaced(String),
     /// The pointer cannot be read.
-    #[error("checkpoint pointer `{path}` is not readable ({reason}): restore it from a backup, or remove it to start over from the first event")]
+    #[error(
+        "checkpoint pointer `{path}` is not readable ({reason}): restore it from a backup, or remove it to start over from the first event"
+    )]
     Pointer {
         /// Where it lies.
         path: String,
@@ -82,7 +86,9 @@ pub enum CheckpointError {
         reason: String,
     },
     /// A state object is missing or damaged.
-    #[error("checkpoint of `{path}` names the state {object}, which is {problem}: restore it from a backup, or remove the checkpoint to start over from the first event")]
+    #[error(
+        "checkpoint of `{path}` names the state {object}, which is {problem}: restore it from a backup, or remove the checkpoint to start over from the first event"
+    )]
     State {
         /// Where the pointer lies.
         path: String,
@@ -113,10 +119,14 @@ impl Checkpoints {
         );
         let mut this = Self { store, directory, pointer: None, epoch: 1 };
         let path = this.pointer_path()?;
-        if let Some(object) = this.store.get(&path).await.map_err(|error| this.store_error(error))? {
-            let pointer: Pointer = serde_json::from_slice(&object.bytes).map_err(|error| this.unreadable(&error))?;
+        if let Some(object) =
+            this.store.get(&path).await.map_err(|error| this.store_error(error))?
+        {
+            let pointer: Pointer =
+                serde_json::from_slice(&object.bytes).map_err(|error| this.unreadable(&error))?;
             if pointer.format != FORMAT {
-                let reason = format!("its format is {}, and this program reads {FORMAT}", pointer.format);
+                let reason =
+                    format!("its format is {}, and this program reads {FORMAT}", pointer.format);
                 return Err(CheckpointError::Pointer { path: this.directory, reason });
             }
             this.epoch = pointer.epoch + 1;
@@ -143,13 +153,19 @@ impl Checkpoints {
         for digest in &pointer.objects {
             snapshots.push(self.snapshot(digest).await?);
         }
-        let runner = Runner::restore(pointer.place.clone(), champion, candidate, entities_max, &snapshots);
+        let runner =
+            Runner::restore(pointer.place.clone(), champion, candidate, entities_max, &snapshots);
         let last = pointer.objects.last().copied().unwrap_or_else(|| Digest::of(b""));
         runner.map(Some).ok_or_else(|| self.bad_state(last, "not of these modules or settings"))
     }
 
     /// Writes a checkpoint of `runner`. On an error the one before still holds.
-    pub async fn save(&mut self, runner: &mut Runner, source_position: u64, started_ms: i64) -> Result<(), CheckpointError> {
+    pub async fn save(
+        &mut self,
+        runner: &mut Runner,
+        source_position: u64,
+        started_ms: i64,
+    ) -> Result<(), CheckpointError> {
         let saved = self.try_save(runner, source_position, started_ms).await;
         if saved.is_err() {
             runner.snapshot_was_lost();
@@ -163,10 +179,12 @@ impl Checkpoints {
         source_position: u64,
         started_ms: i64,
     ) -> Result<(), CheckpointError> {
-        let before = self.pointer.as_ref().map(|(pointer, _)| pointer.objects.clone()).unwrap_or_default();
+        let before =
+            self.pointer.as_ref().map(|(pointer, _)| pointer.objects.clone()).unwrap_or_default();
         let full = before.is_empty() || before.len() > CHANGES_MAX || runner.wants_full_snapshot();
         let snapshot = runner.snapshot(full);
-        let bytes = postcard::to_allocvec(&snapshot).expect("a snapshot holds nothing that postcard lacks");
+        let bytes =
+            postcard::to_allocvec(&snapshot).expect("a snapshot holds nothing that postcard lacks");
         let digest = Digest::of(&bytes);
         match self.store.create(&self.object_path(&digest)?, &bytes).await {
             Ok(_) | Err(StoreError::AlreadyExists { .. }) => {}
@@ -192,7 +210,8 @@ impl Checkpoints {
     }
 
     async fn replace_pointer(&mut self, pointer: Pointer) -> Result<(), CheckpointError> {
-        let json = serde_json::to_vec_pretty(&pointer).expect("a pointer holds nothing that JSON lacks");
+        let json =
+            serde_json::to_vec_pretty(&pointer).expect("a pointer holds nothing that JSON lacks");
         let path = self.pointer_path()?;
         let written = match &self.pointer {
             None => self.store.create(&path, &json).await,
@@ -203,9 +222,11 @@ impl Checkpoints {
                 self.pointer = Some((pointer, etag));
                 Ok(())
             }
-            Err(StoreError::AlreadyExists { .. } | StoreError::Changed { .. } | StoreError::NotFound { .. }) => {
-                Err(CheckpointError::Displaced(self.directory.clone()))
-            }
+            Err(
+                StoreError::AlreadyExists { .. }
+                | StoreError::Changed { .. }
+                | StoreError::NotFound { .. },
+            ) => Err(CheckpointError::Displaced(self.directory.clone())),
             Err(error) => Err(self.store_error(error)),
         }
     }
@@ -222,20 +243,27 @@ impl Checkpoints {
     }
 
     async fn snapshot(&self, digest: &Digest) -> Result<RunnerSnapshot, CheckpointError> {
-        let object = self.store.get(&self.object_path(digest)?).await.map_err(|error| self.store_error(error))?;
+        let object = self
+            .store
+            .get(&self.object_path(digest)?)
+            .await
+            .map_err(|error| self.store_error(error))?;
         let object = object.ok_or_else(|| self.bad_state(*digest, "missing"))?;
         if Digest::of(&object.bytes) != *digest {
             return Err(self.bad_state(*digest, "damaged"));
         }
-        postcard::from_bytes(&object.bytes).map_err(|_unreadable| self.bad_state(*digest, "not readable"))
+        postcard::from_bytes(&object.bytes)
+            .map_err(|_unreadable| self.bad_state(*digest, "not readable"))
     }
 
     fn pointer_path(&self) -> Result<StorePath, CheckpointError> {
-        StorePath::new(&format!("{}/pointer.json", self.directory)).map_err(|error| self.store_error(error))
+        StorePath::new(&format!("{}/pointer.json", self.directory))
+            .map_err(|error| self.store_error(error))
     }
 
     fn object_path(&self, digest: &Digest) -> Result<StorePath, CheckpointError> {
-        StorePath::new(&format!("{}/state-{digest}.bin", self.directory)).map_err(|error| self.store_error(error))
+        StorePath::new(&format!("{}/state-{digest}.bin", self.directory))
+            .map_err(|error| self.store_error(error))
     }
 
     fn store_error(&self, error: StoreError) -> CheckpointError {

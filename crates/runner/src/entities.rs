@@ -87,7 +87,8 @@ impl EntityTable {
     pub fn admit(&mut self, key: &str) -> Admission {
         self.events += 1;
         let hash = self.hasher.hash_one(key);
-        let known = self.places.find(hash, |place| &*self.entries[*place as usize].key == key).copied();
+        let known =
+            self.places.find(hash, |place| &*self.entries[*place as usize].key == key).copied();
         let (place, is_new) = match known {
             Some(place) => {
                 self.unlink(place);
@@ -148,14 +149,22 @@ impl EntityTable {
             is_full,
             events: self.events,
             evicted: self.evicted,
-            removed: if is_full { vec![] } else { changes.removed.iter().map(ToString::to_string).collect() },
+            removed: if is_full {
+                vec![]
+            } else {
+                changes.removed.iter().map(ToString::to_string).collect()
+            },
             entries: places.iter().map(entry).collect(),
         }
     }
 
     /// The table that a full snapshot and those after it describe; `None` when they do not fit
     /// together or the state size.
-    pub fn restore(state_bytes: usize, capacity: u32, snapshots: &[EntitySnapshot]) -> Option<Self> {
+    pub fn restore(
+        state_bytes: usize,
+        capacity: u32,
+        snapshots: &[EntitySnapshot],
+    ) -> Option<Self> {
         let (first, last) = (snapshots.first()?, snapshots.last()?);
         if !first.is_full || snapshots[1..].iter().any(|snapshot| snapshot.is_full) {
             return None;
@@ -169,7 +178,8 @@ impl EntityTable {
                 entries.insert(key.as_str(), (*last_seen, state));
             }
         }
-        let mut by_age: Vec<_> = entries.into_iter().map(|(key, (last_seen, state))| (last_seen, key, state)).collect();
+        let mut by_age: Vec<_> =
+            entries.into_iter().map(|(key, (last_seen, state))| (last_seen, key, state)).collect();
         by_age.sort_unstable();
         let mut table = Self::new(state_bytes, capacity);
         for (last_seen, key, state) in by_age {
@@ -188,14 +198,21 @@ impl EntityTable {
     fn insert(&mut self, key: &str, hash: u64) -> u32 {
         let place = if self.entries.len() < self.capacity {
             let place = self.entries.len() as u32;
-            self.entries.push(Entry { key: key.into(), last_seen: 0, newer: NONE, older: NONE, dirty: false });
+            self.entries.push(Entry {
+                key: key.into(),
+                last_seen: 0,
+                newer: NONE,
+                older: NONE,
+                dirty: false,
+            });
             self.states.resize(self.states.len() + self.state_bytes, 0);
             place
         } else {
             self.evict_oldest(key)
         };
         let (entries, hasher) = (&self.entries, &self.hasher);
-        self.places.insert_unique(hash, place, |place| hasher.hash_one(&*entries[*place as usize].key));
+        self.places
+            .insert_unique(hash, place, |place| hasher.hash_one(&*entries[*place as usize].key));
         place
     }
 
@@ -272,7 +289,8 @@ mod tests {
         let mut entries = Vec::new();
         let mut place = table.oldest;
         while place != NONE {
-            entries.push((table.entries[place as usize].key.to_string(), table.state(place).to_vec()));
+            entries
+                .push((table.entries[place as usize].key.to_string(), table.state(place).to_vec()));
             place = table.entries[place as usize].newer;
         }
         entries

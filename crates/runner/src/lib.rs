@@ -18,4 +18,5 @@ mod window;
 
 pub use checkpoint::{CheckpointError, Checkpoints};
 pub use record::{Arrival, Record};
-pub use runner::{Place, Runner, Status};
+pub use runner::{Counts, Place, Runner, Status};
+pub use slot::{Judgement, Slot};

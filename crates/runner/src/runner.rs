@@ -143,7 +143,8 @@ impl Runner {
             champion,
             version: self.champion.module().manifest().version.clone(),
             candidate,
-            agreement: compared.map(|candidate| candidate.agreed as f64 / candidate.compared as f64),
+            agreement: compared
+                .map(|candidate| candidate.agreed as f64 / candidate.compared as f64),
             offset: self.next_offset,
             entities: self.champion.entities.len(),
             evicted: self.champion.entities.evicted(),
@@ -198,10 +199,15 @@ impl Runner {
         let Some(last) = arrivals.last() else { return };
         // The shadow swaps before an event, never after: whatever was looked at lies behind it.
         self.look_at_candidate(arrivals[0].offset);
-        let mut events: Vec<Result<Event, EventError>> = arrivals.iter().map(|arrival| self.champion.read(arrival)).collect();
+        let mut events: Vec<Result<Event, EventError>> =
+            arrivals.iter().map(|arrival| self.champion.read(arrival)).collect();
         let duplicates = self.find_duplicates(&events);
-        let kept: Vec<&Arrival> =
-            arrivals.iter().zip(&duplicates).filter(|(_, duplicate)| !**duplicate).map(|(arrival, _)| arrival).collect();
+        let kept: Vec<&Arrival> = arrivals
+            .iter()
+            .zip(&duplicates)
+            .filter(|(_, duplicate)| !**duplicate)
+            .map(|(arrival, _)| arrival)
+            .collect();
         let mut keep = duplicates.iter().map(|duplicate| !duplicate);
         events.retain(|_| keep.next().unwrap_or(true));
         let judgements = self.champion.score(events);
@@ -224,7 +230,9 @@ impl Runner {
         events
             .iter()
             .map(|event| match event {
-                Ok(Event { identity: Some(identity), .. }) if redelivers => !self.window.insert(*identity),
+                Ok(Event { identity: Some(identity), .. }) if redelivers => {
+                    !self.window.insert(*identity)
+                }
                 _ => false,
             })
             .collect()
@@ -237,7 +245,13 @@ impl Runner {
                     Some(identity) if self.place.redelivers => Identity::Hash(identity),
                     _ => Identity::Offset(arrival.offset),
                 };
-                Record::Verdict(Box::new(self.champion.verdict(row, &event, &identity, &self.place, arrival.offset)))
+                Record::Verdict(Box::new(self.champion.verdict(
+                    row,
+                    &event,
+                    &identity,
+                    &self.place,
+                    arrival.offset,
+                )))
             }
             Judgement::Dead { reason, message } => {
                 Record::DeadLetter(Box::new(dead_letter(&self.place, arrival, reason, message)))
@@ -283,11 +297,13 @@ impl Runner {
         if offset / SWAP_STEP == candidate.since / SWAP_STEP {
             return;
         }
-        let warm = candidate.candidate_counted as f64 >= WARM_SHARE * candidate.champion_counted as f64;
+        let warm =
+            candidate.candidate_counted as f64 >= WARM_SHARE * candidate.champion_counted as f64;
         let has_worked = candidate.candidate_counted > 0 || candidate.champion_counted == 0;
         candidate.since = offset;
         (candidate.champion_counted, candidate.candidate_counted) = (0, 0);
-        if warm && has_worked
+        if warm
+            && has_worked
             && let Some(candidate) = self.candidate.take()
         {
             self.champion = candidate.slot;
@@ -343,7 +359,11 @@ impl Runner {
         let champion_slot = Slot::with_entities(champion, table(champion, champion_parts)?);
         let candidate = match (candidate, &last.candidate) {
             (Some(module), Some(latest)) => {
-                let parts = snapshots.iter().filter_map(|s| s.candidate.as_ref()).map(|c| c.entities.clone()).collect();
+                let parts = snapshots
+                    .iter()
+                    .filter_map(|s| s.candidate.as_ref())
+                    .map(|c| c.entities.clone())
+                    .collect();
                 Some(Candidate {
                     slot: Slot::with_entities(module, table(module, parts)?),
                     since: latest.since,

@@ -9,7 +9,8 @@ use twinge_contract::abi::Outcome;
 use twinge_contract::event::{Event, EventError, EventReader};
 use twinge_contract::manifest::Manifest;
 use twinge_contract::verdict::{
-    Contribution, DeadLetter, Identity, Severity, VERDICT_TYPE, Verdict, VerdictData, verdict_id, verdict_time,
+    Contribution, DeadLetter, Identity, Severity, VERDICT_TYPE, Verdict, VerdictData, verdict_id,
+    verdict_time,
 };
 use twinge_engine::{Batch, Budget, CallError, Module, Scorer};
 
@@ -22,7 +23,7 @@ pub(crate) const EVENT_BYTES_MAX: usize = 1 << 20;
 
 /// A module at work.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub struct Slot {
     scorer: Scorer,
     reader: EventReader,
     manifest: Arc<Manifest>,
@@ -37,15 +38,26 @@ pub(crate) struct Slot {
 
 /// What a slot says of an arrival.
 #[derive(Debug)]
-pub(crate) enum Judgement {
-    /// Row of the slot's batch.
-    Scored { row: usize, event: Event },
-    /// Why there is no verdict.
-    Dead { reason: &'static str, message: String },
+pub enum Judgement {
+    /// It was scored.
+    Scored {
+        /// Its row in the slot's batch, until the next call.
+        row: usize,
+        /// The event.
+        event: Event,
+    },
+    /// There is no verdict.
+    Dead {
+        /// A word for programs.
+        reason: &'static str,
+        /// A sentence for people.
+        message: String,
+    },
 }
 
 impl Slot {
-    pub(crate) fn new(module: &Module, entities_max: Option<u32>) -> Self {
+    /// A slot that has seen nothing; the number of entities is the manifest's unless given.
+    pub fn new(module: &Module, entities_max: Option<u32>) -> Self {
         let manifest = Arc::clone(module.manifest());
         let capacity = entities_max.unwrap_or(manifest.stream.entities_max);
         let table = EntityTable::new(manifest.state_bytes as usize, capacity);
@@ -73,7 +85,10 @@ impl Slot {
 
     pub(crate) fn read(&self, arrival: &Arrival) -> Result<Event, EventError> {
         if arrival.bytes.len() > EVENT_BYTES_MAX {
-            return Err(EventError::TooLarge { bytes: arrival.bytes.len(), bytes_max: EVENT_BYTES_MAX });
+            return Err(EventError::TooLarge {
+                bytes: arrival.bytes.len(),
+                bytes_max: EVENT_BYTES_MAX,
+            });
         }
         let event = match &arrival.attributes {
             Some(attributes) => self.reader.read_with(&arrival.bytes, attributes)?,
@@ -87,14 +102,16 @@ impl Slot {
     }
 
     /// Scores events in order, each seeing the states that those before it left.
-    pub(crate) fn score(&mut self, events: Vec<Result<Event, EventError>>) -> Vec<Judgement> {
+    pub fn score(&mut self, events: Vec<Result<Event, EventError>>) -> Vec<Judgement> {
         self.batch.clear();
         self.owners.clear();
         let mut judgements = Vec::with_capacity(events.len());
         for event in events {
             judgements.push(match event {
                 Ok(event) => Judgement::Scored { row: self.admit(&event), event },
-                Err(error) => Judgement::Dead { reason: error.reason(), message: error.to_string() },
+                Err(error) => {
+                    Judgement::Dead { reason: error.reason(), message: error.to_string() }
+                }
             });
         }
         let culprits = self.call();
@@ -175,12 +192,25 @@ impl Slot {
         }
     }
 
-    pub(crate) fn outcome(&self, row: usize) -> Outcome {
+    /// The outcome of a row just scored.
+    pub fn outcome(&self, row: usize) -> Outcome {
         self.batch.outcome(row)
     }
 
+    /// The score of a row just scored.
+    pub fn score_of(&self, row: usize) -> f64 {
+        self.batch.score(row)
+    }
+
     /// The verdict on a row of the batch just scored.
-    pub(crate) fn verdict(&self, row: usize, event: &Event, identity: &Identity, place: &Place, offset: u64) -> Verdict {
+    pub(crate) fn verdict(
+        &self,
+        row: usize,
+        event: &Event,
+        identity: &Identity,
+        place: &Place,
+        offset: u64,
+    ) -> Verdict {
         let (outcome, score) = (self.batch.outcome(row), self.batch.score(row));
         Verdict {
             specversion: "1.0".into(),
@@ -194,7 +224,11 @@ impl Slot {
                 score,
                 severity: Severity::of(outcome, score),
                 late: self.batch.is_late(row),
-                attribution: if outcome == Outcome::Anomalous { self.attribution(row) } else { Vec::new() },
+                attribution: if outcome == Outcome::Anomalous {
+                    self.attribution(row)
+                } else {
+                    Vec::new()
+                },
                 version: self.manifest.version.clone(),
                 module: self.digest.clone(),
                 origin: place.origin(offset),
@@ -202,7 +236,8 @@ impl Slot {
         }
     }
 
-    fn attribution(&self, row: usize) -> Vec<Contribution> {
+    /// What made the score of a row just scored, largest first.
+    pub fn attribution(&self, row: usize) -> Vec<Contribution> {
         let shares = self.batch.attribution(row);
         let least = shares.iter().sum::<f32>() * CONTRIBUTION_SHARE_MIN;
         let names = self.manifest.schema.fields().chain(["time"]);
@@ -218,6 +253,11 @@ impl Slot {
 }
 
 /// The dead letter for an arrival.
-pub(crate) fn dead_letter(place: &Place, arrival: &Arrival, reason: &str, message: String) -> DeadLetter {
+pub(crate) fn dead_letter(
+    place: &Place,
+    arrival: &Arrival,
+    reason: &str,
+    message: String,
+) -> DeadLetter {
     DeadLetter::new(&place.detector, place.origin(arrival.offset), reason, message, &arrival.bytes)
 }

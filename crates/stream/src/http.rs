@@ -8,12 +8,12 @@
 use crate::intake::{Incoming, Intake, IntakeError};
 use crate::metrics::Metrics;
 use crate::pump::Report;
+use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::Router;
 use serde_json::value::RawValue;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -47,8 +47,14 @@ pub fn router(service: Service) -> Router {
 }
 
 /// Serves until `stop` is cancelled and open requests are answered.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    axum::serve(listener, router)
+        .with_graceful_shutdown(async move { stop.cancelled().await })
+        .await
 }
 
 async fn metrics(State(service): State<Service>) -> Response {
@@ -63,24 +69,31 @@ async fn ready(State(service): State<Service>) -> Response {
             return (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response();
         }
         if let Some(trouble) = &report.trouble {
-            return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {trouble}\n")).into_response();
+            return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {trouble}\n"))
+                .into_response();
         }
     }
     "ready\n".into_response()
 }
 
 async fn status(State(service): State<Service>) -> Response {
-    let runners: Vec<_> = service.reports.iter().flat_map(|report| report.borrow().runners.clone()).collect();
+    let runners: Vec<_> =
+        service.reports.iter().flat_map(|report| report.borrow().runners.clone()).collect();
     let body = serde_json::json!({ "runners": runners });
     ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 
 async fn events(State(service): State<Service>, headers: HeaderMap, body: Bytes) -> Response {
     let Some(intake) = service.intake else {
-        return refuse(StatusCode::NOT_FOUND, "this program takes its events from a file, not over HTTP");
+        return refuse(
+            StatusCode::NOT_FOUND,
+            "this program takes its events from a file, not over HTTP",
+        );
     };
     let incoming = match split(&headers, &body) {
-        Ok(incoming) if incoming.is_empty() => return refuse(StatusCode::BAD_REQUEST, "the body holds no event"),
+        Ok(incoming) if incoming.is_empty() => {
+            return refuse(StatusCode::BAD_REQUEST, "the body holds no event");
+        }
         Ok(incoming) => incoming,
         Err(reason) => return refuse(StatusCode::BAD_REQUEST, &reason),
     };
@@ -110,13 +123,23 @@ fn split(headers: &HeaderMap, body: &[u8]) -> Result<Vec<Incoming>, String> {
         return Ok(vec![Incoming { attributes: Some(attributes), bytes: body.to_vec() }]);
     }
     let bare = |bytes: &[u8]| Incoming { attributes: None, bytes: bytes.to_vec() };
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let by_line = || body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).map(bare).collect();
-    if ["application/x-ndjson", "application/jsonl", "application/json-lines"].iter().any(|ndjson| kind.starts_with(ndjson)) {
+    let kind =
+        headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let by_line = || {
+        body.split(|byte| *byte == b'\n')
+            .filter(|line| !line.trim_ascii().is_empty())
+            .map(bare)
+            .collect()
+    };
+    if ["application/x-ndjson", "application/jsonl", "application/json-lines"]
+        .iter()
+        .any(|ndjson| kind.starts_with(ndjson))
+    {
         return Ok(by_line());
     }
     if body.trim_ascii_start().first() == Some(&b'[') {
-        let events: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| format!("the body is not a JSON array: {error}"))?;
+        let events: Vec<&RawValue> = serde_json::from_slice(body)
+            .map_err(|error| format!("the body is not a JSON array: {error}"))?;
         return Ok(events.into_iter().map(|event| bare(event.get().as_bytes())).collect());
     }
     match serde_json::from_slice::<&RawValue>(body) {
@@ -129,12 +152,14 @@ fn split(headers: &HeaderMap, body: &[u8]) -> Result<Vec<Incoming>, String> {
 
 fn starts_with_object_line(body: &[u8]) -> bool {
     let mut lines = body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
-    lines.next().is_some_and(|line| serde_json::from_slice::<&RawValue>(line).is_ok()) && lines.next().is_some()
+    lines.next().is_some_and(|line| serde_json::from_slice::<&RawValue>(line).is_ok())
+        && lines.next().is_some()
 }
 
 /// The attributes of CloudEvents' binary mode.
 fn binary_attributes(headers: &HeaderMap) -> Option<Attributes> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let text =
+        |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     headers.contains_key("ce-specversion").then(|| Attributes {
         id: text("ce-id"),
         source: text("ce-source"),
@@ -148,7 +173,8 @@ mod tests {
     use super::*;
 
     fn count(kind: &'static str, body: &str) -> Result<usize, String> {
-        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
+        let headers =
+            HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
         split(&headers, body.as_bytes()).map(|incoming| incoming.len())
     }
 

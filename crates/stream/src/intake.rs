@@ -47,7 +47,9 @@ struct Request {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum IntakeError {
     /// The journal is full or its disk is: later there may be room.
-    #[error("events are coming in faster than they are scored, or the disk is full: send them again later ({0})")]
+    #[error(
+        "events are coming in faster than they are scored, or the disk is full: send them again later ({0})"
+    )]
     Busy(String),
     /// The journal failed.
     #[error("events cannot be journaled: {0}")]
@@ -104,7 +106,8 @@ fn name(disk: &dyn Disk, directory: &Path) -> Result<String, JournalError> {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).trim().to_owned()),
         Err(missing) if missing.kind() == std::io::ErrorKind::NotFound => {
             let mut random = [0; 8];
-            getrandom::fill(&mut random).map_err(|source| error("name", std::io::Error::other(source.to_string())))?;
+            getrandom::fill(&mut random)
+                .map_err(|source| error("name", std::io::Error::other(source.to_string())))?;
             let name = format!("journal-{}", hex::encode(random));
             disk.create_new(&path, name.as_bytes()).map_err(|source| error("create", source))?;
             Ok(name)
@@ -131,7 +134,11 @@ impl Intake {
 }
 
 /// Appends and syncs until the last way in is gone.
-fn write(journal: &Mutex<Journal>, mut requests: mpsc::Receiver<Request>, durable: &watch::Sender<u64>) {
+fn write(
+    journal: &Mutex<Journal>,
+    mut requests: mpsc::Receiver<Request>,
+    durable: &watch::Sender<u64>,
+) {
     while let Some(first) = requests.blocking_recv() {
         let mut group = vec![first];
         while group.len() < GROUP
@@ -156,7 +163,9 @@ fn write(journal: &Mutex<Journal>, mut requests: mpsc::Receiver<Request>, durabl
                 (_, Err(error)) => Err(intake_error(&error)),
             };
             if request.done.send(result).is_err() {
-                tracing::debug!("a sender went away before its events were journaled; they are kept");
+                tracing::debug!(
+                    "a sender went away before its events were journaled; they are kept"
+                );
             }
         }
     }
@@ -164,7 +173,11 @@ fn write(journal: &Mutex<Journal>, mut requests: mpsc::Receiver<Request>, durabl
 
 fn intake_error(error: &JournalError) -> IntakeError {
     tracing::warn!(%error, "events were not journaled");
-    if error.is_backpressure() { IntakeError::Busy(error.to_string()) } else { IntakeError::Failed(error.to_string()) }
+    if error.is_backpressure() {
+        IntakeError::Busy(error.to_string())
+    } else {
+        IntakeError::Failed(error.to_string())
+    }
 }
 
 fn lock(journal: &Mutex<Journal>) -> MutexGuard<'_, Journal> {
@@ -202,8 +215,8 @@ impl Source for IntakeSource {
         let records = lock(&self.journal).read(self.next, most, READ_BYTES_MAX)?;
         let mut arrivals = Vec::with_capacity(records.len());
         for record in records {
-            let JournalRecord { ingested_ms, incoming } =
-                postcard::from_bytes(&record.bytes).map_err(|_unreadable| SourceError::Record(record.offset))?;
+            let JournalRecord { ingested_ms, incoming } = postcard::from_bytes(&record.bytes)
+                .map_err(|_unreadable| SourceError::Record(record.offset))?;
             self.next = record.offset + 1;
             arrivals.push(Arrival {
                 offset: record.offset,
@@ -244,7 +257,8 @@ mod tests {
         let name = source.place("d").source;
         drop((intake, source));
         simulated.crash();
-        let (intake, mut source) = open(&disk, &clock, Path::new("/j"), Settings::default()).unwrap();
+        let (intake, mut source) =
+            open(&disk, &clock, Path::new("/j"), Settings::default()).unwrap();
         assert_eq!(source.place("d").source, name);
         source.seek(4, 0).await.unwrap();
         let delivery = source.next(100).await.unwrap().unwrap();

@@ -7,16 +7,20 @@
 //!                             ^         |
 //!                        modules    checkpoints
 //! ```
-//! It knows nothing of configuration files, command lines, registries' channels or training.
+//! [`settings`] and [`assembly`] put it together. It knows nothing of training, of publishing and of
+//! what a single program adds.
 #![forbid(unsafe_code)]
 
+pub mod assembly;
 pub mod http;
 pub mod intake;
 pub mod lines;
 pub mod logging;
 pub mod metrics;
 pub mod modules;
+pub mod program;
 pub mod pump;
+pub mod settings;
 pub mod shutdown;
 pub mod sink;
 pub mod source;

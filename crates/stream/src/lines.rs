@@ -43,7 +43,9 @@ pub enum LinesError {
     #[error("{0} is empty: it needs at least one event")]
     Empty(PathBuf),
     /// It is shorter than the checkpoint says.
-    #[error("{path} has {bytes} bytes and the checkpoint lies at {position}: it was cut; put the whole file back or remove the checkpoint")]
+    #[error(
+        "{path} has {bytes} bytes and the checkpoint lies at {position}: it was cut; put the whole file back or remove the checkpoint"
+    )]
     Cut {
         /// The file.
         path: PathBuf,
@@ -136,7 +138,9 @@ impl Lines {
         if position > bytes {
             return Err(LinesError::Cut { path: self.path.clone(), bytes, position });
         }
-        self.file.seek(SeekFrom::Start(position)).map_err(|error| self.io_error("seek in", error))?;
+        self.file
+            .seek(SeekFrom::Start(position))
+            .map_err(|error| self.io_error("seek in", error))?;
         (self.position, self.searched, self.passed_over, self.ended) = (position, 0, 0, false);
         self.buffer.clear();
         Ok(())
@@ -154,7 +158,12 @@ impl Lines {
                 continue;
             }
             bytes += line.len();
-            arrivals.push(Arrival { offset, ingested_ms: self.started_ms, attributes: None, bytes: line });
+            arrivals.push(Arrival {
+                offset,
+                ingested_ms: self.started_ms,
+                attributes: None,
+                bytes: line,
+            });
         }
         Ok(Delivery { arrivals, position: self.position })
     }
@@ -290,7 +299,8 @@ mod tests {
         assert_eq!(source.next(10).await.unwrap().unwrap().arrivals.len(), 1);
         let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"b\n").unwrap();
-        let delivery = tokio::time::timeout(Duration::from_secs(10), source.next(10)).await.unwrap();
+        let delivery =
+            tokio::time::timeout(Duration::from_secs(10), source.next(10)).await.unwrap();
         assert_eq!(delivery.unwrap().unwrap().arrivals[0].bytes, b"bb");
     }
 

@@ -7,7 +7,11 @@ use tracing_subscriber::EnvFilter;
 pub fn start() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let result = if std::io::stderr().is_terminal() { builder.compact().try_init() } else { builder.json().try_init() };
+    let result = if std::io::stderr().is_terminal() {
+        builder.compact().try_init()
+    } else {
+        builder.json().try_init()
+    };
     // A second start in one process, as in tests, keeps the first.
     drop(result);
 }

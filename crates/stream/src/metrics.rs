@@ -25,12 +25,14 @@ impl Default for Metrics {
     fn default() -> Self {
         let registry = Registry::new();
         let counter = |name: &str, help: &str, labels: &[&str]| {
-            let counter = IntCounterVec::new(Opts::new(name, help), labels).expect("names and labels are valid");
+            let counter = IntCounterVec::new(Opts::new(name, help), labels)
+                .expect("names and labels are valid");
             registry.register(Box::new(counter.clone())).expect("names are given once");
             counter
         };
         let gauge = |name: &str, help: &str| {
-            let gauge = IntGaugeVec::new(Opts::new(name, help), &RUNNER).expect("names and labels are valid");
+            let gauge = IntGaugeVec::new(Opts::new(name, help), &RUNNER)
+                .expect("names and labels are valid");
             registry.register(Box::new(gauge.clone())).expect("names are given once");
             gauge
         };
@@ -46,13 +48,29 @@ impl Default for Metrics {
                 "Events that got no verdict.",
                 &["detector", "version", "partition", "reason"],
             ),
-            duplicates: counter("twinge_duplicates_total", "Events that had been delivered before.", &RUNNER),
+            duplicates: counter(
+                "twinge_duplicates_total",
+                "Events that had been delivered before.",
+                &RUNNER,
+            ),
             swaps: counter("twinge_swaps_total", "Modules that took over as champion.", &RUNNER),
-            evicted: counter("twinge_entities_evicted_total", "Entities forgotten to make room.", &RUNNER),
+            evicted: counter(
+                "twinge_entities_evicted_total",
+                "Entities forgotten to make room.",
+                &RUNNER,
+            ),
             entities: gauge("twinge_entities", "Entities remembered."),
             offset: gauge("twinge_offset", "The next offset of the source."),
-            checkpoints: counter("twinge_checkpoints_total", "Checkpoints taken.", &["detector", "partition"]),
-            sink_failures: counter("twinge_sink_failures_total", "Failed tries to write records.", &["detector"]),
+            checkpoints: counter(
+                "twinge_checkpoints_total",
+                "Checkpoints taken.",
+                &["detector", "partition"],
+            ),
+            sink_failures: counter(
+                "twinge_sink_failures_total",
+                "Failed tries to write records.",
+                &["detector"],
+            ),
             registry,
         }
     }
@@ -62,20 +80,27 @@ impl Metrics {
     /// Counts one verdict.
     pub fn verdict(&self, status: &Status, verdict: &str) {
         let place = &status.place;
-        self.verdicts.with_label_values(&[&place.detector, &status.version, &place.partition, verdict]).inc();
+        self.verdicts
+            .with_label_values(&[&place.detector, &status.version, &place.partition, verdict])
+            .inc();
     }
 
     /// Counts one dead letter.
     pub fn dead_letter(&self, status: &Status, reason: &str) {
         let place = &status.place;
-        self.dead_letters.with_label_values(&[&place.detector, &status.version, &place.partition, reason]).inc();
+        self.dead_letters
+            .with_label_values(&[&place.detector, &status.version, &place.partition, reason])
+            .inc();
     }
 
     /// Brings the figures of a runner up to date, `before` being those told last.
     pub fn runner(&self, before: &Status, now: &Status) {
-        let labels = [now.place.detector.as_str(), now.version.as_str(), now.place.partition.as_str()];
+        let labels =
+            [now.place.detector.as_str(), now.version.as_str(), now.place.partition.as_str()];
         self.events.with_label_values(&labels).inc_by(now.counts.events - before.counts.events);
-        self.duplicates.with_label_values(&labels).inc_by(now.counts.duplicates - before.counts.duplicates);
+        self.duplicates
+            .with_label_values(&labels)
+            .inc_by(now.counts.duplicates - before.counts.duplicates);
         self.swaps.with_label_values(&labels).inc_by(now.counts.swaps - before.counts.swaps);
         // A new champion has a table of its own, whose count of evictions may be smaller.
         self.evicted.with_label_values(&labels).inc_by(now.evicted.saturating_sub(before.evicted));

@@ -9,7 +9,10 @@ use thiserror::Error;
 use twinge_engine::{Engine, LoadError, Module};
 use twinge_platform::Disk;
 use twinge_registry::file::{FileError, read_signed};
-use twinge_registry::{Channel, ChannelView, Directory, LastSeen, Name, Refusal, Registry, RegistryError, Store, StoreError, StorePath};
+use twinge_registry::{
+    Channel, ChannelView, Directory, LastSeen, Name, Refusal, Registry, RegistryError, Store,
+    StoreError, StorePath,
+};
 use twinge_trust::{Digest, Envelope, Keyring, TrustError, VerifiedModule};
 
 /// Why a module cannot be run.
@@ -40,7 +43,9 @@ pub enum ModuleError {
         source: TrustError,
     },
     /// Not there.
-    #[error("module {0}, which the checkpoint names, is neither in the cache nor in the registry: put it back, or remove the checkpoint")]
+    #[error(
+        "module {0}, which the checkpoint names, is neither in the cache nor in the registry: put it back, or remove the checkpoint"
+    )]
     Missing(Digest),
     /// The registry.
     #[error("registry cannot be read")]
@@ -49,7 +54,9 @@ pub enum ModuleError {
     #[error("channel is refused, and what runs goes on")]
     Refused(#[source] Refusal),
     /// No such channel, or one without a champion.
-    #[error("channel `{channel}` of detector `{detector}` has no champion: publish a module and promote it")]
+    #[error(
+        "channel `{channel}` of detector `{detector}` has no champion: publish a module and promote it"
+    )]
     NoChampion {
         /// The detector.
         detector: String,
@@ -79,7 +86,12 @@ pub struct ModuleCache {
 
 impl ModuleCache {
     /// A cache in `directory`.
-    pub fn open(engine: Engine, directory: &Path, keyring: Keyring, allow_unsigned: bool) -> Result<Self, ModuleError> {
+    pub fn open(
+        engine: Engine,
+        directory: &Path,
+        keyring: Keyring,
+        allow_unsigned: bool,
+    ) -> Result<Self, ModuleError> {
         let store = Directory::open(directory)?;
         Ok(Self { engine, store, keyring, allow_unsigned, loaded: HashMap::new() })
     }
@@ -99,7 +111,11 @@ impl ModuleCache {
     }
 
     /// The module with a digest: from the cache, or else from `registry`, and then kept.
-    pub async fn get(&mut self, digest: &Digest, registry: Option<&(Registry, Arc<dyn Store>)>) -> Result<Module, ModuleError> {
+    pub async fn get(
+        &mut self,
+        digest: &Digest,
+        registry: Option<&(Registry, Arc<dyn Store>)>,
+    ) -> Result<Module, ModuleError> {
         if let Some(module) = self.loaded.get(digest) {
             return Ok(module.clone());
         }
@@ -117,12 +133,17 @@ impl ModuleCache {
 
     fn load(&mut self, verified: &VerifiedModule) -> Result<Module, ModuleError> {
         let digest = verified.digest();
-        let module = self.engine.load(verified).map_err(|source| ModuleError::Load { digest, source })?;
+        let module =
+            self.engine.load(verified).map_err(|source| ModuleError::Load { digest, source })?;
         self.loaded.insert(digest, module.clone());
         Ok(module)
     }
 
-    async fn keep(&self, verified: &VerifiedModule, envelope: Option<&Envelope>) -> Result<(), ModuleError> {
+    async fn keep(
+        &self,
+        verified: &VerifiedModule,
+        envelope: Option<&Envelope>,
+    ) -> Result<(), ModuleError> {
         let digest = verified.digest();
         let mut objects = vec![(path(&digest, "wasm")?, verified.bytes().to_vec())];
         if let Some(envelope) = envelope {
@@ -187,14 +208,23 @@ impl Follower {
         directory: &Path,
     ) -> Result<Self, ModuleError> {
         let file = directory.join(format!("channel-{detector}-{channel}.json"));
-        let new = || Seen { view: ChannelView::new(detector.clone(), channel.clone()), last_seen: None };
+        let new =
+            || Seen { view: ChannelView::new(detector.clone(), channel.clone()), last_seen: None };
         let seen = match disk.read(&file) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map_err(|error| ModuleError::View { path: file.clone(), source: error.into() })?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => new(),
             Err(source) => return Err(ModuleError::View { path: file, source }),
         };
-        Ok(Self { registry: Registry::new(Arc::clone(&store)), store, detector, channel, disk, file, seen })
+        Ok(Self {
+            registry: Registry::new(Arc::clone(&store)),
+            store,
+            detector,
+            channel,
+            disk,
+            file,
+            seen,
+        })
     }
 
     /// The registry and its store.
@@ -204,15 +234,26 @@ impl Follower {
 
     /// The champion of the document accepted last, whether or not the registry can be reached.
     pub fn champion(&self) -> Result<Digest, ModuleError> {
-        self.seen.view.current().and_then(|channel| channel.champion.as_ref()).map(|target| target.digest).ok_or_else(
-            || ModuleError::NoChampion { detector: self.detector.to_string(), channel: self.channel.to_string() },
-        )
+        self.seen
+            .view
+            .current()
+            .and_then(|channel| channel.champion.as_ref())
+            .map(|target| target.digest)
+            .ok_or_else(|| ModuleError::NoChampion {
+                detector: self.detector.to_string(),
+                channel: self.channel.to_string(),
+            })
     }
 
     /// Looks at the channel; answers with a document that is new. It is remembered before it is
     /// answered, so that it can be acted on.
-    pub async fn poll(&mut self, keyring: &Keyring, now_ms: i64) -> Result<Option<Channel>, ModuleError> {
-        let Some((envelope, _)) = self.registry.channel(&self.detector, &self.channel).await? else {
+    pub async fn poll(
+        &mut self,
+        keyring: &Keyring,
+        now_ms: i64,
+    ) -> Result<Option<Channel>, ModuleError> {
+        let Some((envelope, _)) = self.registry.channel(&self.detector, &self.channel).await?
+        else {
             return Ok(None);
         };
         let accepted = self
@@ -221,9 +262,11 @@ impl Follower {
             .accept(&envelope, keyring, self.seen.last_seen, now_ms)
             .map_err(ModuleError::Refused)?;
         let is_new = self.seen.view.current() != Some(&accepted.channel);
-        let seen = Seen { view: self.seen.view.after(&accepted), last_seen: Some(accepted.last_seen) };
+        let seen =
+            Seen { view: self.seen.view.after(&accepted), last_seen: Some(accepted.last_seen) };
         if is_new {
-            let json = serde_json::to_vec_pretty(&seen).expect("a view holds nothing that JSON lacks");
+            let json =
+                serde_json::to_vec_pretty(&seen).expect("a view holds nothing that JSON lacks");
             let keep = self.disk.replace(&self.file, &json);
             keep.map_err(|source| ModuleError::View { path: self.file.clone(), source })?;
         }

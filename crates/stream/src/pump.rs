@@ -68,7 +68,9 @@ pub enum PumpError {
     #[error("source failed")]
     Source(#[from] SourceError),
     /// A sink failed for too long. Nothing is lost: what was not written is scored again.
-    #[error("records of detector `{detector}` could not be written for {tried:?}; events after the last checkpoint are scored again at the next start")]
+    #[error(
+        "records of detector `{detector}` could not be written for {tried:?}; events after the last checkpoint are scored again at the next start"
+    )]
     Sink {
         /// The detector.
         detector: String,
@@ -127,7 +129,8 @@ impl Lane {
         verdicts: Box<dyn Sink>,
         dead_letters: Box<dyn Sink>,
     ) -> Self {
-        let is_fresh = checkpoints.as_ref().is_none_or(|checkpoints| checkpoints.latest().is_none());
+        let is_fresh =
+            checkpoints.as_ref().is_none_or(|checkpoints| checkpoints.latest().is_none());
         Self { told: runner.status(), runner, checkpoints, verdicts, dead_letters, is_fresh }
     }
 }
@@ -164,7 +167,9 @@ impl Pump {
         self.begin().await?;
         let mut offers_open = true;
         loop {
-            let timer = sleep(self.settings.checkpoint_interval.saturating_sub(self.checkpointed.elapsed()));
+            let timer = sleep(
+                self.settings.checkpoint_interval.saturating_sub(self.checkpointed.elapsed()),
+            );
             let step = tokio::select! {
                 biased;
                 () = stop.cancelled() => Step::Stop,
@@ -193,7 +198,11 @@ impl Pump {
     /// so that the time at which reading began outlives a crash.
     async fn begin(&mut self) -> Result<(), PumpError> {
         let latest = |lane: &Lane| lane.checkpoints.as_ref().and_then(Checkpoints::latest).cloned();
-        let hindmost = self.lanes.iter().map(latest).min_by_key(|pointer| pointer.as_ref().map(|p| p.next_offset));
+        let hindmost = self
+            .lanes
+            .iter()
+            .map(latest)
+            .min_by_key(|pointer| pointer.as_ref().map(|p| p.next_offset));
         if let Some(Some(pointer)) = hindmost {
             (self.position, self.started_ms) = (pointer.source_position, pointer.started_ms);
             self.source.seek(pointer.next_offset, pointer.source_position).await?;
@@ -208,7 +217,9 @@ impl Pump {
 
     /// The place of an offer in the stream is checkpointed before anything follows from it.
     async fn offer(&mut self, offer: &Offer) -> Result<(), PumpError> {
-        for lane in self.lanes.iter_mut().filter(|lane| lane.runner.place().detector == offer.detector) {
+        for lane in
+            self.lanes.iter_mut().filter(|lane| lane.runner.place().detector == offer.detector)
+        {
             tracing::info!(detector = offer.detector, module = %offer.module.digest(), offset = lane.runner.next_offset(), "a module was offered and warms up in shadow");
             lane.runner.offer(&offer.module);
         }
@@ -239,7 +250,8 @@ impl Pump {
             if began.elapsed() >= self.settings.sink_retry {
                 return Err(PumpError::Sink { detector, tried: self.settings.sink_retry, source });
             }
-            let reason = std::error::Error::source(&source).map(ToString::to_string).unwrap_or_default();
+            let reason =
+                std::error::Error::source(&source).map(ToString::to_string).unwrap_or_default();
             tracing::warn!(error = %source, reason, detector, "records cannot be written; trying again");
             self.tell(Some(source.to_string()));
             sleep(pause).await;

@@ -6,7 +6,8 @@ use tokio_util::sync::CancellationToken;
 pub fn on_signals(tracker: &tokio_util::task::TaskTracker) -> std::io::Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
     let token = CancellationToken::new();
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let stop = token.clone();
     tracker.spawn(async move {
         for round in 0.. {

@@ -13,6 +13,7 @@ use twinge_contract::manifest::{DetectorInfo, Lineage, Manifest, StreamRules, Th
 use twinge_contract::schema::Schema;
 use twinge_detector::Detector;
 use twinge_engine::{Budget, Engine, Limits, LoadError, Module, Scorer};
+use twinge_fit::config::ThresholdSettings;
 use twinge_fit::read::{Format, RowReader};
 use twinge_fit::train::as_bytes;
 use twinge_fit::{Config, Table, Trained, train};
@@ -107,6 +108,10 @@ pub(crate) struct TrainedWorld {
 pub(crate) const TRAINING_ROWS: usize = 4000;
 pub(crate) const TRAINING_SEED: u64 = 20_260_101;
 
+/// What 1200 held-back rows can promise; at the default rate of 0.001 their largest score would be
+/// the threshold.
+pub(crate) const FALSE_ALARM_RATE: f64 = 0.01;
+
 /// All three worlds; a test program trains them once.
 pub(crate) static WORLDS: LazyLock<Vec<TrainedWorld>> =
     LazyLock::new(|| World::ALL.into_iter().map(TrainedWorld::new).collect());
@@ -137,7 +142,11 @@ impl TrainedWorld {
         let rows = RowReader::new(csv.as_bytes(), Format::Csv, &schema).unwrap();
         let table = Table::read(rows, |_| {}).unwrap();
         let reader = EventReader::new(&schema);
-        let config = Config { name: world.name().into(), schema, ..Config::default() };
+        let threshold = ThresholdSettings {
+            false_alarm_rate: FALSE_ALARM_RATE,
+            ..ThresholdSettings::default()
+        };
+        let config = Config { name: world.name().into(), schema, threshold, ..Config::default() };
         let trained = train(&table, &config.check().unwrap(), 1, &mut |_| true).unwrap();
         let module = load(&engine(Duration::from_secs(10)), trained.module.clone()).unwrap();
         Self { world, trained, module, reader }
@@ -204,9 +213,9 @@ pub(crate) fn score_in_batches(
         batch.clear();
         let mut places = BTreeMap::new();
         for row in now {
-            let place = *places.entry(row.entity.as_str()).or_insert_with(|| {
-                batch.push_state(states.get(&row.entity).map(Vec::as_slice))
-            });
+            let place = *places
+                .entry(row.entity.as_str())
+                .or_insert_with(|| batch.push_state(states.get(&row.entity).map(Vec::as_slice)));
             batch.push(row.time_ms, place, &row.inputs);
         }
         scorer.score(&mut batch, explain_all, Budget::Retry).unwrap();

@@ -1,0 +1,301 @@
+//! Settings of the programs: a TOML file, and flags and environment variables over it.
+
+use crate::assembly::{DetectorPlan, Input, Origin, Plan};
+use crate::pump;
+use anyhow::{Context, bail};
+use clap::Args;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use twinge_registry::Name;
+use twinge_trust::Keyring;
+
+/// What differs between programs when nothing is said.
+#[derive(Clone, Debug)]
+pub struct Defaults {
+    /// Directory of state.
+    pub state: &'static str,
+    /// Output of verdicts.
+    pub verdicts: &'static str,
+    /// Input; `None` asks for one.
+    pub input: Option<Input>,
+}
+
+/// Flags that the programs share.
+#[derive(Debug, Args)]
+pub struct Flags {
+    /// Configuration file; flags go before it.
+    #[arg(long, env = "TWINGE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Check the configuration and end.
+    #[arg(long)]
+    pub check: bool,
+    /// Detector module, with its signature beside it as <name>.sig.
+    #[arg(long, env = "TWINGE_MODULE", conflicts_with_all = ["registry", "detector"])]
+    module: Option<PathBuf>,
+    /// Directory of a registry to follow, with --detector and --channel.
+    #[arg(long, env = "TWINGE_REGISTRY", requires = "detector")]
+    registry: Option<PathBuf>,
+    /// Detector to run from the registry.
+    #[arg(long, env = "TWINGE_DETECTOR", requires = "registry")]
+    detector: Option<Name>,
+    /// Channel to follow.
+    #[arg(long, env = "TWINGE_CHANNEL", default_value = "stable")]
+    channel: Name,
+    /// File of events, one JSON object a line; the program ends with it.
+    #[arg(long, env = "TWINGE_REPLAY", conflicts_with = "follow")]
+    replay: Option<PathBuf>,
+    /// File of events that grows, followed until the program is stopped.
+    #[arg(long, env = "TWINGE_FOLLOW")]
+    follow: Option<PathBuf>,
+    /// Address for HTTP; port 0 takes a free one. Without a file, events come in here.
+    #[arg(long, env = "TWINGE_LISTEN")]
+    listen: Option<SocketAddr>,
+    /// File of verdicts; - is standard output.
+    #[arg(long, env = "TWINGE_VERDICTS")]
+    verdicts: Option<String>,
+    /// File of dead letters; - is standard output [default: dead-letters.ndjson].
+    #[arg(long, env = "TWINGE_DEAD_LETTERS")]
+    dead_letters: Option<String>,
+    /// Directory of checkpoints, journal and module cache.
+    #[arg(long, env = "TWINGE_STATE")]
+    state: Option<PathBuf>,
+    /// Keys that are trusted, as `trainer keygen` writes them.
+    #[arg(long, env = "TWINGE_TRUST")]
+    trust: Option<PathBuf>,
+    /// Run a module file without signature; refuses a registry.
+    #[arg(long, env = "TWINGE_ALLOW_UNSIGNED")]
+    allow_unsigned: bool,
+    /// Entities remembered by each detector, in place of what the module says.
+    #[arg(long, env = "TWINGE_ENTITIES_MAX")]
+    entities_max: Option<u32>,
+    /// Events scored in one call at most [default: 1024].
+    #[arg(long, env = "TWINGE_BATCH_ROWS_MAX")]
+    batch_rows_max: Option<usize>,
+    /// Events after which a checkpoint is taken [default: 50000].
+    #[arg(long, env = "TWINGE_CHECKPOINT_EVENTS")]
+    checkpoint_events: Option<u64>,
+    /// Seconds after which a checkpoint is taken [default: 5].
+    #[arg(long, env = "TWINGE_CHECKPOINT_SECONDS")]
+    checkpoint_seconds: Option<f64>,
+    /// Seconds that a failing output is tried again before the program stops [default: 30].
+    #[arg(long, env = "TWINGE_SINK_RETRY_SECONDS")]
+    sink_retry_seconds: Option<f64>,
+    /// Seconds between looks at the channel [default: 5].
+    #[arg(long, env = "TWINGE_POLL_SECONDS")]
+    poll_seconds: Option<f64>,
+    /// Milliseconds that a module's call may take [default: 1000].
+    #[arg(long, env = "TWINGE_DEADLINE_MS")]
+    deadline_ms: Option<u64>,
+}
+
+/// A configuration file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    replay: Option<PathBuf>,
+    follow: Option<PathBuf>,
+    listen: Option<SocketAddr>,
+    state: Option<PathBuf>,
+    trust: Option<PathBuf>,
+    allow_unsigned: bool,
+    verdicts: Option<String>,
+    dead_letters: Option<String>,
+    entities_max: Option<u32>,
+    batch_rows_max: Option<usize>,
+    checkpoint_events: Option<u64>,
+    checkpoint_seconds: Option<f64>,
+    sink_retry_seconds: Option<f64>,
+    poll_seconds: Option<f64>,
+    deadline_ms: Option<u64>,
+    detector: Vec<DetectorSettings>,
+}
+
+/// One `[[detector]]` of a configuration file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DetectorSettings {
+    module: Option<PathBuf>,
+    registry: Option<PathBuf>,
+    name: Option<Name>,
+    channel: Option<Name>,
+    verdicts: Option<String>,
+    dead_letters: Option<String>,
+}
+
+impl Settings {
+    /// Reads the file that the flags name, puts the flags over it and checks the whole.
+    pub fn read(flags: &Flags, defaults: &Defaults) -> anyhow::Result<Self> {
+        let mut settings = match &flags.config {
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
+                toml::from_str(&text)
+                    .with_context(|| format!("{} is not usable", path.display()))?
+            }
+            None => Self::default(),
+        };
+        settings.put_over(flags);
+        settings.check(defaults)?;
+        Ok(settings)
+    }
+
+    fn put_over(&mut self, flags: &Flags) {
+        fn over<T: Clone>(setting: &mut Option<T>, flag: Option<&T>) {
+            if let Some(flag) = flag {
+                *setting = Some(flag.clone());
+            }
+        }
+        over(&mut self.replay, flags.replay.as_ref());
+        over(&mut self.follow, flags.follow.as_ref());
+        over(&mut self.listen, flags.listen.as_ref());
+        over(&mut self.state, flags.state.as_ref());
+        over(&mut self.trust, flags.trust.as_ref());
+        over(&mut self.verdicts, flags.verdicts.as_ref());
+        over(&mut self.dead_letters, flags.dead_letters.as_ref());
+        over(&mut self.entities_max, flags.entities_max.as_ref());
+        over(&mut self.batch_rows_max, flags.batch_rows_max.as_ref());
+        over(&mut self.checkpoint_events, flags.checkpoint_events.as_ref());
+        over(&mut self.checkpoint_seconds, flags.checkpoint_seconds.as_ref());
+        over(&mut self.sink_retry_seconds, flags.sink_retry_seconds.as_ref());
+        over(&mut self.poll_seconds, flags.poll_seconds.as_ref());
+        over(&mut self.deadline_ms, flags.deadline_ms.as_ref());
+        self.allow_unsigned |= flags.allow_unsigned;
+        if flags.module.is_some() || flags.registry.is_some() {
+            self.detector = vec![DetectorSettings {
+                module: flags.module.clone(),
+                registry: flags.registry.clone(),
+                name: flags.detector.clone(),
+                channel: Some(flags.channel.clone()),
+                ..DetectorSettings::default()
+            }];
+        }
+    }
+
+    fn check(&self, defaults: &Defaults) -> anyhow::Result<()> {
+        if self.detector.is_empty() {
+            bail!(
+                "no detector: give --module, or --registry and --detector, or [[detector]] in a configuration file"
+            );
+        }
+        if self.input(defaults).is_none() {
+            bail!(
+                "no input: give --replay or --follow with a file, or --listen with an address such as 127.0.0.1:8080"
+            );
+        }
+        if self.replay.is_some() && self.follow.is_some() {
+            bail!("two inputs: give either `replay` or `follow`");
+        }
+        for detector in &self.detector {
+            match (&detector.module, &detector.registry, &detector.name) {
+                (Some(_), None, _) | (None, Some(_), Some(_)) => {}
+                _ => bail!("each [[detector]] has either `module`, or `registry` and `name`"),
+            }
+            if self.allow_unsigned && detector.registry.is_some() {
+                bail!(
+                    "--allow-unsigned goes with a module file only: a registry's modules are signed"
+                );
+            }
+        }
+        if self.trust.is_none() && !self.allow_unsigned {
+            bail!(
+                "no trusted keys: give --trust with a file that `trainer keygen` wrote, or --allow-unsigned for a module file of your own"
+            );
+        }
+        if self.batch_rows_max.is_some_and(|rows| !(1..=65_536).contains(&rows)) {
+            bail!("batch_rows_max must lie between 1 and 65536");
+        }
+        for (key, seconds) in [
+            ("checkpoint_seconds", self.checkpoint_seconds),
+            ("sink_retry_seconds", self.sink_retry_seconds),
+            ("poll_seconds", self.poll_seconds),
+        ] {
+            if seconds.is_some_and(|seconds| !(0.0..=86_400.0).contains(&seconds)) {
+                bail!("{key} must lie between 0 and 86400");
+            }
+        }
+        Ok(())
+    }
+
+    fn input(&self, defaults: &Defaults) -> Option<Input> {
+        let replay = self.replay.clone().map(Input::Replay);
+        let file = replay.or_else(|| self.follow.clone().map(Input::Follow));
+        file.or_else(|| self.listen.map(|_| Input::Http)).or_else(|| defaults.input.clone())
+    }
+
+    /// The plan that the settings describe.
+    pub fn into_plan(self, defaults: &Defaults) -> anyhow::Result<Plan> {
+        let keyring = match &self.trust {
+            Some(path) => {
+                let bytes = std::fs::read(path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
+                Keyring::from_json(&bytes)
+                    .with_context(|| format!("{} is not usable", path.display()))?
+            }
+            None => Keyring::default(),
+        };
+        let default = pump::Settings::default();
+        let several = self.detector.len() > 1;
+        let plans =
+            self.detector.iter().map(|detector| self.detector_plan(detector, several, defaults));
+        let detectors = plans.collect::<Result<_, _>>()?;
+        let input = self.input(defaults).context("no input")?;
+        let seconds =
+            |setting: Option<f64>, default| setting.map_or(default, Duration::from_secs_f64);
+        Ok(Plan {
+            detectors,
+            state: self.state.unwrap_or_else(|| defaults.state.into()),
+            keyring,
+            allow_unsigned: self.allow_unsigned,
+            input,
+            listen: self.listen,
+            settings: pump::Settings {
+                batch_rows_max: self.batch_rows_max.unwrap_or(default.batch_rows_max),
+                checkpoint_events: self.checkpoint_events.unwrap_or(default.checkpoint_events),
+                checkpoint_interval: seconds(self.checkpoint_seconds, default.checkpoint_interval),
+                sink_retry: seconds(self.sink_retry_seconds, default.sink_retry),
+            },
+            entities_max: self.entities_max,
+            deadline: Duration::from_millis(self.deadline_ms.unwrap_or(1000)),
+            poll: seconds(self.poll_seconds, Duration::from_secs(5)),
+        })
+    }
+
+    fn detector_plan(
+        &self,
+        detector: &DetectorSettings,
+        several: bool,
+        defaults: &Defaults,
+    ) -> anyhow::Result<DetectorPlan> {
+        let origin = match (&detector.module, &detector.registry, &detector.name) {
+            (None, Some(registry), Some(name)) => Origin::Channel {
+                registry: registry.clone(),
+                detector: name.clone(),
+                channel: match &detector.channel {
+                    Some(channel) => channel.clone(),
+                    None => "stable".parse().context("the default channel")?,
+                },
+            },
+            (Some(module), _, _) => Origin::File(module.clone()),
+            _ => bail!("each [[detector]] has either `module`, or `registry` and `name`"),
+        };
+        let output = |own: &Option<String>, common: &Option<String>, default: &str| {
+            if several && own.is_none() {
+                bail!(
+                    "with several detectors, each [[detector]] needs `verdicts` and `dead_letters` of its own"
+                );
+            }
+            Ok(own.clone().or_else(|| common.clone()).unwrap_or_else(|| default.to_owned()))
+        };
+        Ok(DetectorPlan {
+            origin,
+            verdicts: output(&detector.verdicts, &self.verdicts, defaults.verdicts)?,
+            dead_letters: output(
+                &detector.dead_letters,
+                &self.dead_letters,
+                "dead-letters.ndjson",
+            )?,
+        })
+    }
+}

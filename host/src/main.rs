@@ -1,0 +1,25 @@
+//! The cloud host: events in, verdicts out, several detectors side by side.
+
+use clap::Parser;
+use std::process::ExitCode;
+use twinge_stream::program;
+use twinge_stream::settings::{Defaults, Flags};
+
+/// Score events with one or more detectors.
+///
+/// Events come from a file (--replay, --follow) or over HTTP (--listen). Every event gets a verdict
+/// or a dead letter. State is checkpointed, so a killed host goes on where it was: after duplicates
+/// by `id` are dropped, the verdicts are those of an undisturbed run.
+#[derive(Debug, Parser)]
+#[command(name = "host", version)]
+struct Arguments {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+const DEFAULTS: Defaults =
+    Defaults { state: "host-state", verdicts: "verdicts.ndjson", input: None };
+
+fn main() -> ExitCode {
+    program::main(&Arguments::parse().flags, &DEFAULTS)
+}

@@ -1,0 +1,73 @@
+//! Files of training data and modules, as the verbs open them.
+
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+use twinge_contract::schema::Schema;
+use twinge_engine::{Engine, Limits, Module};
+use twinge_fit::read::{Format, RowReader, format_of};
+use twinge_registry::file::read_verified;
+
+/// Something the user asked for that cannot be.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
+/// A file of data and its format.
+#[derive(Debug)]
+pub(crate) struct DataFile {
+    pub(crate) path: PathBuf,
+    pub(crate) format: Format,
+}
+
+impl DataFile {
+    /// Looks at a file.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let cannot = || format!("cannot read {}", path.display());
+        let mut start = Vec::new();
+        let file = File::open(path).with_context(cannot)?;
+        file.take(4096).read_to_end(&mut start).with_context(cannot)?;
+        let format = format_of(&path.to_string_lossy(), &start);
+        Ok(Self { path: path.to_owned(), format })
+    }
+
+    /// The file from its beginning.
+    pub(crate) fn reader(&self) -> Result<File> {
+        File::open(&self.path).with_context(|| format!("cannot read {}", self.path.display()))
+    }
+
+    /// Its rows by a schema.
+    pub(crate) fn rows(&self, schema: &Schema) -> Result<RowReader<File>> {
+        RowReader::new(self.reader()?, self.format, schema).with_context(|| self.name())
+    }
+
+    /// Its name, to say where an error is.
+    pub(crate) fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+/// Which modules a verb runs.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Trust {
+    /// Keys that are trusted [default: your developer key, made by the first `trainer train`].
+    #[arg(long, env = "TWINGE_TRUST")]
+    trust: Option<PathBuf>,
+    /// Run a module without a signature.
+    #[arg(long)]
+    allow_unsigned: bool,
+}
+
+/// Reads, verifies and loads a module file.
+pub(crate) fn load_module(path: &Path, trust: &Trust) -> Result<Module> {
+    let keyring = if trust.allow_unsigned {
+        None
+    } else {
+        Some(crate::keys::keyring(trust.trust.as_deref())?)
+    };
+    let verified = read_verified(path, keyring.as_ref())?;
+    let engine = Engine::new(Limits::default())?;
+    engine.load(&verified).with_context(|| format!("{} is refused", path.display()))
+}

@@ -1,0 +1,87 @@
+//! `trainer evaluate`: scores against labels.
+
+use crate::data::{DataFile, Trust, Usage, load_module};
+use crate::print;
+use crate::score::score_rows;
+use crate::train::percent;
+use anyhow::Result;
+use std::path::PathBuf;
+use twinge_contract::abi::Outcome;
+use twinge_fit::evaluate::{auc_roc, average_precision};
+
+/// Tell how well a module's scores agree with labels.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The module.
+    #[arg(long)]
+    module: PathBuf,
+    /// CSV or NDJSON with the label column that the module's schema names.
+    #[arg(long)]
+    data: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    trust: Trust,
+}
+
+/// `trainer evaluate`.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let module = load_module(&arguments.module, &arguments.trust)?;
+    let file = DataFile::open(&arguments.data)?;
+    let (mut scores, mut labels, mut alarms) = (Vec::new(), Vec::new(), Vec::new());
+    let mut not_judged = 0u64;
+    score_rows(&module, &file, |scored| {
+        let Some(label) = scored.label else {
+            let reason = "has no labels: name the label column under [schema] when training, and have it in the data";
+            return Err(Usage(format!("{} {reason}", file.name())).into());
+        };
+        if matches!(scored.outcome, Outcome::Normal | Outcome::Anomalous) {
+            scores.push(scored.score);
+            labels.push(label);
+            alarms.push(scored.outcome == Outcome::Anomalous);
+        } else {
+            not_judged += 1;
+        }
+        Ok(())
+    })?;
+    let count = |alarm: bool, label: bool| {
+        alarms.iter().zip(&labels).filter(|pair| *pair == (&alarm, &label)).count()
+    };
+    let (hits, misses) = (count(true, true), count(false, true));
+    let (false_alarms, quiet) = (count(true, false), count(false, false));
+    let share =
+        |part: usize, rest: usize| (part + rest > 0).then(|| part as f64 / (part + rest) as f64);
+    let figures = [
+        ("auc_roc", auc_roc(&scores, &labels)),
+        ("average_precision", average_precision(&scores, &labels)),
+        ("recall", share(hits, misses)),
+        ("precision", share(hits, false_alarms)),
+        ("false_alarm_rate", share(false_alarms, quiet)),
+    ];
+    if arguments.json {
+        let mut object = serde_json::json!({
+            "rows": scores.len(), "not_judged": not_judged, "anomalies": hits + misses, "found": hits, "false_alarms": false_alarms,
+        });
+        for (name, figure) in figures {
+            object[name] = serde_json::json!(figure);
+        }
+        print(&object.to_string());
+        return Ok(());
+    }
+    print(&format!(
+        "rows               {} judged, {not_judged} warming up or invalid",
+        scores.len()
+    ));
+    print(&format!("labelled anomalies {}, of which {hits} found", hits + misses));
+    print(&format!("false alarms       {false_alarms}"));
+    for (name, figure) in figures {
+        let text = match figure {
+            None => "none: the data has rows of one kind only".to_owned(),
+            Some(figure) if name.starts_with("a") => format!("{figure:.4}"),
+            Some(figure) => percent(figure),
+        };
+        print(&format!("{name:<18} {text}"));
+    }
+    Ok(())
+}

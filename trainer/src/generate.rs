@@ -1,0 +1,107 @@
+//! `trainer generate`: streams of events with labelled anomalies.
+
+use crate::data::Usage;
+use crate::tell;
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use twinge_generator::{Params, World, csv_header};
+
+/// Write a stream of events with labelled anomalies; docs/generator.md tells what they are.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// World: cards, sensors or flows.
+    #[arg(long, default_value = "cards")]
+    world: String,
+    /// Number of events.
+    #[arg(long, default_value_t = 10_000)]
+    events: u64,
+    /// Number of entities.
+    #[arg(long, default_value_t = 1000)]
+    entities: u32,
+    /// Events a second, over all entities, in event time.
+    #[arg(long, default_value_t = 100.0)]
+    rate: f64,
+    /// Share of anomalous events.
+    #[arg(long, default_value_t = 0.01)]
+    anomalies: f64,
+    /// Share of values left out.
+    #[arg(long, default_value_t = 0.0)]
+    missing: f64,
+    /// Seed: the same gives the same bytes on every machine.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Format; follows from the name of --out when left out.
+    #[arg(long, value_enum)]
+    format: Option<FormatFlag>,
+    /// Leave out the columns `label` and `anomaly`.
+    #[arg(long)]
+    no_labels: bool,
+    /// Where the events go; - is standard output.
+    #[arg(long, default_value = "-")]
+    out: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FormatFlag {
+    /// A header and rows.
+    Csv,
+    /// A JSON object a line.
+    Ndjson,
+}
+
+/// `trainer generate`.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let world: World =
+        arguments.world.parse().map_err(|error| Usage(format!("--world: {error}")))?;
+    let params = Params {
+        entities: arguments.entities,
+        events_per_second: arguments.rate,
+        anomaly_share: arguments.anomalies,
+        missing_share: arguments.missing,
+        ..Params::new(world, arguments.seed)
+    };
+    let stream = params.check().map_err(|error| Usage(error.to_string()))?.stream();
+    let is_csv =
+        arguments.out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+    let format =
+        arguments.format.unwrap_or(if is_csv { FormatFlag::Csv } else { FormatFlag::Ndjson });
+    let labels = !arguments.no_labels;
+    let cannot = || format!("cannot write {}", arguments.out.display());
+    let mut out: BufWriter<Box<dyn Write>> = BufWriter::new(match arguments.out.to_str() {
+        Some("-") => Box::new(std::io::stdout()),
+        _ => Box::new(File::create(&arguments.out).with_context(cannot)?),
+    });
+    if format == FormatFlag::Csv {
+        writeln!(out, "{}", csv_header(world, labels)).with_context(cannot)?;
+    }
+    let bar = ProgressBar::new(arguments.events);
+    bar.set_style(
+        ProgressStyle::with_template("{wide_bar} {pos}/{len} events  {per_sec}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    let mut anomalies = 0u64;
+    for event in stream.take(usize::try_from(arguments.events).unwrap_or(usize::MAX)) {
+        anomalies += u64::from(event.label.is_some());
+        let line = match format {
+            FormatFlag::Csv => event.to_csv(labels),
+            FormatFlag::Ndjson => event.to_json(world, labels),
+        };
+        writeln!(out, "{line}").with_context(cannot)?;
+        if event.id % 4096 == 0 {
+            bar.set_position(event.id);
+        }
+    }
+    out.flush().with_context(cannot)?;
+    bar.finish_and_clear();
+    tell(&format!(
+        "{} events of {} {}, {anomalies} of them anomalous",
+        arguments.events,
+        arguments.entities,
+        world.name()
+    ));
+    Ok(())
+}
