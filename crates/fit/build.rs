@@ -14,8 +14,13 @@ fn main() {
     let manifest_dir = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let root =
         manifest_dir.ancestors().nth(2).expect("crates/fit lies two folders deep").to_owned();
-    for source in ["crates/contract/src", "crates/detector/src", "detector-wasm/src", "Cargo.lock"]
-    {
+    for source in [
+        "crates/contract/src",
+        "crates/detector/src",
+        "detector-wasm/src",
+        "Cargo.lock",
+        "Cargo.toml",
+    ] {
         println!("cargo:rerun-if-changed={}", root.join(source).display());
     }
     let out = PathBuf::from(variable("OUT_DIR"));

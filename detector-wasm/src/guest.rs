@@ -123,19 +123,21 @@ const PAGE_BYTES: usize = 65_536;
 impl Shell {
     /// Places the arrays of a batch; false when there is no memory for them.
     fn prepare(&mut self, detector: &Detector<'_>, rows: u32, entities: u32) -> bool {
-        let (rows_, entities_) = (rows as usize, entities as usize);
-        let (fields, words) = (detector.fields(), detector.state_words());
-        let bytes = [
-            rows_ * size_of::<f64>(),
-            rows_ * size_of::<u32>(),
-            rows_ * fields * size_of::<f64>(),
-            entities_ * words * size_of::<f64>(),
-            rows_ * size_of::<f64>(),
-            rows_ * size_of::<u32>(),
-            rows_ * (fields + 1) * size_of::<f32>(),
-            detector.scratch_len() * size_of::<f32>(),
+        // In 64 bits: the largest batch of the largest states would wrap around in 32.
+        let (rows_, entities_) = (u64::from(rows), u64::from(entities));
+        let (fields, words) = (detector.fields() as u64, detector.state_words() as u64);
+        let size = |bytes: usize| bytes as u64;
+        let bytes: [u64; 8] = [
+            rows_ * size(size_of::<f64>()),
+            rows_ * size(size_of::<u32>()),
+            rows_ * fields * size(size_of::<f64>()),
+            entities_ * words * size(size_of::<f64>()),
+            rows_ * size(size_of::<f64>()),
+            rows_ * size(size_of::<u32>()),
+            rows_ * (fields + 1) * size(size_of::<f32>()),
+            size(detector.scratch_len() * size_of::<f32>()),
         ];
-        let wanted: u64 = bytes.iter().map(|bytes| bytes.next_multiple_of(8) as u64).sum();
+        let wanted: u64 = bytes.iter().map(|bytes| bytes.next_multiple_of(8)).sum();
         if !self.reserve(wanted) {
             return false;
         }
@@ -143,14 +145,14 @@ impl Shell {
         let mut addresses = [0; 8];
         for (place, bytes) in addresses.iter_mut().zip(bytes) {
             *place = address as u32;
-            address += bytes.next_multiple_of(8);
+            address += bytes.next_multiple_of(8) as usize;
         }
         let [times, entities_at, inputs, states, scores, verdicts, attributions, scratch] =
             addresses;
         (self.rows, self.entities, self.scratch) = (rows, entities, scratch as usize);
         self.layout = Layout {
             fields: fields as u32,
-            state_bytes: (words * size_of::<f64>()) as u32,
+            state_bytes: (words * 8) as u32,
             times,
             entities: entities_at,
             inputs,

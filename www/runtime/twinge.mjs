@@ -608,7 +608,7 @@ export class EventReader {
    */
   #readTime(name, value) {
     const format = this.#schema.time_format ?? "rfc3339";
-    const number = numberOf(value);
+    const number = typeof value === "boolean" ? null : numberOf(value);
     const time =
       typeof value === "string" ? readTimeText(value, format)
       : number === null ? null
@@ -709,15 +709,15 @@ const OFFSET = either("([Zz])", `([+-])${CLOCK}`);
 const ZONE_NAME = "[A-Za-z._][A-Za-z0-9._+-]*";
 const ZONE = `\\[!?(?:${ZONE_NAME}(?:/${ZONE_NAME})*|[+-](?:[01]\\d|2[0-5])(?::?[0-5]\\d)?)\\]`;
 const NOTE = "\\[[a-z_][a-z0-9_-]*=[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*\\]";
-const RFC3339 = new RegExp(`^${DATE.source}(?:[Tt ]${CLOCK}(?:${OFFSET})?)?(?:${ZONE})?(?:${NOTE})*$`);
+const RFC3339 = new RegExp(`^${DATE.source}(?:[Tt ]${CLOCK}(?:${OFFSET}(?:${ZONE})?(?:${NOTE})*)?)?$`);
 
 /** Seconds since 1970 that a time may be at least and at most, in the years -9999 and 9999. */
 const SECONDS = { least: -377_705_023_201, most: 253_402_207_200 };
 
 /**
  * RFC 3339 and what is near it: no zone is UTC, a blank may stand for the T, a date alone is its
- * midnight, dates and times may come without separators, and notes in brackets (RFC 9557) are
- * passed over.
+ * midnight, dates and times may come without separators, and zones and notes in brackets
+ * (RFC 9557) are passed over behind an offset.
  *
  * @param {string} text
  */
@@ -1058,12 +1058,29 @@ function readEnvelope(text) {
     });
     scanner.end();
   } catch (error) {
-    if (error instanceof EventError) return null;
-    throw error;
+    if (!(error instanceof EventError)) throw error;
+    // One that says it is a CloudEvent and is none must not pass for a bare event.
+    if (saysCloudEvent(text)) throw error;
+    return null;
   }
   const value = (/** @type {string} */ name) => found.get(name) ?? null;
   if (value("specversion") === null) return null;
   return { subject: value("subject"), time: value("time"), data: value("data"), dataBase64: value("data_base64") };
+}
+
+/** @param {string} text */
+function saysCloudEvent(text) {
+  let says = false;
+  try {
+    const scanner = new Scanner(text);
+    scanner.object((name) => {
+      if (name === "specversion") says ||= scanner.raw() !== "null";
+      else scanner.skip();
+    });
+  } catch (error) {
+    if (!(error instanceof EventError)) throw error;
+  }
+  return says;
 }
 
 const ENVELOPE = new Set(["specversion", "id", "source", "subject", "time", "data", "data_base64"]);

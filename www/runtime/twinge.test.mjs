@@ -237,7 +237,7 @@ describe("a trained module", () => {
         results.forEach((result, row) => assert.equal(print(result), expected.results[row], `${where}, row ${row}`));
         assert.deepEqual([...runner.entities], expected.states, where);
       }
-      assert.ok(new Set(expected.results).size > 100, "scores differ from row to row");
+      assert.ok(new Set(expected.results).size > 1, "scores differ from row to row");
     }
   });
 

@@ -84,19 +84,28 @@ impl EventReader {
     /// Reads one event from the bytes of a JSON object, bare or a structured CloudEvent.
     pub fn read(&self, bytes: &[u8]) -> Result<Event, EventError> {
         // The word is searched first so that the many bare events are read once, not twice.
-        if contains(bytes, b"\"specversion\"")
-            && let Ok(envelope) = serde_json::from_slice::<Envelope<'_>>(bytes)
-            && envelope.specversion.is_some()
-        {
-            return self.read_cloud_event(&envelope);
+        if contains(bytes, b"\"specversion\"") {
+            match serde_json::from_slice::<Envelope<'_>>(bytes) {
+                Ok(envelope) if envelope.specversion.is_some() => {
+                    return self.read_cloud_event(&envelope);
+                }
+                // One that says it is a CloudEvent and is none must not pass for a bare event.
+                Err(error) if says_cloud_event(bytes) => {
+                    return Err(EventError::NotJson(error.to_string()));
+                }
+                _ => {}
+            }
         }
         self.read_with(bytes, &Attributes::default())
     }
 
     /// Reads one event whose CloudEvents attributes came beside it.
     pub fn read_with(&self, bytes: &[u8], attributes: &Attributes) -> Result<Event, EventError> {
+        // Passed-over values are not looked into, but an event is UTF-8 as a whole or not at all.
+        let text =
+            std::str::from_utf8(bytes).map_err(|error| EventError::NotJson(error.to_string()))?;
         let mut draft = Draft::new(self);
-        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let mut json = serde_json::Deserializer::from_str(text);
         let read = (&mut draft).deserialize(&mut json).and_then(|()| json.end());
         match read {
             Ok(()) => draft.finish(bytes, attributes),
@@ -196,6 +205,15 @@ impl EventError {
     }
 }
 
+/// Whether an object has an attribute `specversion`, whatever else is wrong with it.
+fn says_cloud_event(bytes: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Says {
+        specversion: Option<IgnoredAny>,
+    }
+    serde_json::from_slice::<Says>(bytes).is_ok_and(|says| says.specversion.is_some())
+}
+
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow)]
@@ -255,12 +273,13 @@ impl<'r> Draft<'r> {
         let format = self.reader.schema.time_format;
         let time = match value {
             Scalar::Text(text) => format.read_text(text),
+            Scalar::Bool(_) => None,
             value => value.number().and_then(|number| format.read_number(number)),
         };
         time.ok_or_else(|| EventError::UnreadableTime {
             field: field.to_owned(),
             value: value.describe(),
-            format: format!("{format:?}").to_lowercase(),
+            format: format.as_str().to_owned(),
         })
     }
 
@@ -508,8 +527,10 @@ mod tests {
 
     #[test]
     fn bad_events_are_told_apart() {
-        let cases: [(&[u8], &str); 12] = [
+        let cases: [(&[u8], &str); 14] = [
             (b"", "not-json"),
+            (br#"{"specversion":"1.0","id":7,"data":{"card":"c"},"card":"c"}"#, "not-json"),
+            (b"{\"other\":\"\xff\"}", "not-json"),
             (b"{\"card\":", "not-json"),
             (b"{} x", "not-json"),
             (b"[1,2]", "not-an-object"),

@@ -37,6 +37,15 @@ impl TimeFormat {
         (milliseconds.abs() <= 253_402_200_000_000.0).then(|| milliseconds.round() as i64)
     }
 
+    /// The word in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rfc3339 => "rfc3339",
+            Self::EpochS => "epoch-s",
+            Self::EpochMs => "epoch-ms",
+        }
+    }
+
     /// Guesses the format from a sample of texts: the first that reads all of them.
     pub fn infer<'a>(texts: impl Iterator<Item = &'a str> + Clone) -> Option<Self> {
         if texts.clone().next().is_none() {
@@ -72,6 +81,11 @@ fn read_rfc3339(text: &str) -> Option<i64> {
     if let Ok(timestamp) = text.parse::<Timestamp>() {
         return Some(timestamp.as_millisecond());
     }
+    // What names a zone or an offset and was not read above has one that is not to be trusted.
+    let after_date = text.get(10..).unwrap_or_default();
+    if after_date.contains(['Z', 'z', '+', '-', '[']) {
+        return None;
+    }
     let civil: civil::DateTime = text.parse().ok()?;
     Some(TimeZone::UTC.to_timestamp(civil).ok()?.as_millisecond())
 }
@@ -88,6 +102,8 @@ mod tests {
             (TimeFormat::Rfc3339, "1970-01-01 00:00:01", Some(1000)),
             (TimeFormat::Rfc3339, "1970-01-02", Some(86_400_000)),
             (TimeFormat::Rfc3339, "yesterday", None),
+            (TimeFormat::Rfc3339, "2024-01-01T12:00:00[Europe/Berlin]", None),
+            (TimeFormat::Rfc3339, "2024-01-01T12:00:00+25:59:59.5", None),
             (TimeFormat::EpochS, "1.5", Some(1500)),
             (TimeFormat::EpochMs, "1500", Some(1500)),
             (TimeFormat::EpochMs, "nan", None),

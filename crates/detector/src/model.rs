@@ -209,7 +209,11 @@ impl<'a> Model<'a> {
         )?;
         for [start, count] in self.category_ranges {
             let end = start.checked_add(*count).map(|end| end as usize);
-            ensure(end.is_some_and(|end| end <= self.category_codes.len()), Tag::CategoryRanges)?;
+            let codes = end.and_then(|end| self.category_codes.get(*start as usize..end));
+            ensure(
+                codes.is_some_and(|codes| codes.is_sorted_by(|a, b| a < b)),
+                Tag::CategoryRanges,
+            )?;
         }
         match &self.forest {
             Some(forest) => forest.check(self.features.len()),

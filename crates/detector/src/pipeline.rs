@@ -119,8 +119,12 @@ pub struct RowKind {
 /// Checks operations and indices, so that [`row`] need not.
 pub(crate) fn check(model: &Model<'_>) -> Result<(), ()> {
     let fields = model.shape.fields;
-    for [code, input, word, _] in model.trackers {
+    for ([code, input, word, _], parameter) in model.trackers.iter().zip(model.tracker_parameters) {
         let tracker = Tracker::from_code(*code).ok_or(())?;
+        // A time constant of zero would divide by it.
+        if tracker == Tracker::Count && *parameter <= 0.0 {
+            return Err(());
+        }
         let end = word.checked_add(tracker.words()).ok_or(())?;
         let input_known = *input < fields || tracker == Tracker::Count;
         if !input_known || *word < STATE_WORDS_COMMON || end > model.shape.state_words {

@@ -10,6 +10,7 @@ use twinge_contract::abi::{Outcome, VERDICT_LATE};
 pub struct Batch {
     fields: usize,
     state_bytes: usize,
+    state_count: usize,
     pub(crate) times: Vec<f64>,
     pub(crate) entities: Vec<u32>,
     pub(crate) inputs: Vec<f64>,
@@ -31,6 +32,7 @@ impl Batch {
         self.entities.clear();
         self.inputs.clear();
         self.states.clear();
+        self.state_count = 0;
         self.scores.clear();
         self.verdicts.clear();
         self.attributions.clear();
@@ -38,9 +40,17 @@ impl Batch {
 
     /// Adds an entity's state and returns its place. `None` is an entity never seen.
     pub fn push_state(&mut self, state: Option<&[u8]>) -> u32 {
-        let place = self.states.len() / self.state_bytes.max(1);
+        let place = self.state_count;
+        self.state_count += 1;
         match state {
-            Some(state) => self.states.extend_from_slice(state),
+            Some(state) => {
+                assert_eq!(
+                    state.len(),
+                    self.state_bytes,
+                    "a state has as many bytes as the manifest says"
+                );
+                self.states.extend_from_slice(state);
+            }
             None => self.states.resize(self.states.len() + self.state_bytes, 0),
         }
         place as u32
@@ -64,7 +74,7 @@ impl Batch {
 
     /// Number of states.
     pub fn states(&self) -> usize {
-        self.states.len() / self.state_bytes.max(1)
+        self.state_count
     }
 
     /// State `place` as it is now.
@@ -99,6 +109,7 @@ impl Batch {
     pub fn part(&self, rows: std::ops::Range<usize>) -> Self {
         let mut part = Self::new(self.fields, self.state_bytes);
         part.states.clone_from(&self.states);
+        part.state_count = self.state_count;
         for row in rows {
             part.push(
                 self.times[row],

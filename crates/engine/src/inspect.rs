@@ -8,6 +8,10 @@ use wasmparser::{Parser, Payload};
 /// Largest manifest, in bytes.
 pub(crate) const MANIFEST_BYTES_MAX: usize = 1 << 20;
 
+/// Largest function, in bytes. The time to compile one grows faster than its size: 2 MB take most of
+/// a minute, and no detector needs a hundredth of it.
+const FUNCTION_BYTES_MAX: usize = 256 << 10;
+
 /// Why a module's manifest cannot be told.
 #[derive(Debug, Error)]
 pub enum InspectError {
@@ -23,6 +27,11 @@ pub enum InspectError {
     /// A manifest beyond the bound.
     #[error("module's manifest has {0} bytes: at most {MANIFEST_BYTES_MAX} are accepted")]
     ManifestTooLarge(usize),
+    /// A function beyond the bound.
+    #[error(
+        "module has a function of {0} bytes: at most {FUNCTION_BYTES_MAX} are accepted, so that compiling stays quick"
+    )]
+    FunctionTooLarge(usize),
     /// A manifest that cannot be used.
     #[error("module's manifest is not usable")]
     Manifest(#[from] ManifestError),
@@ -32,8 +41,12 @@ pub enum InspectError {
 pub fn manifest(module: &[u8]) -> Result<Manifest, InspectError> {
     let mut found = None;
     for payload in Parser::new(0).parse_all(module) {
-        let Payload::CustomSection(section) = payload.map_err(InspectError::Parse)? else {
-            continue;
+        let section = match payload.map_err(InspectError::Parse)? {
+            Payload::CustomSection(section) => section,
+            Payload::CodeSectionEntry(body) if body.range().len() > FUNCTION_BYTES_MAX => {
+                return Err(InspectError::FunctionTooLarge(body.range().len()));
+            }
+            _ => continue,
         };
         if section.name() != MANIFEST_SECTION {
             continue;

@@ -17,3 +17,5 @@ pub use batch::Batch;
 pub use inspect::{InspectError, manifest};
 pub use load::{Engine, Limits, LoadError, Module};
 pub use scorer::{Budget, CallError, Scorer};
+
+const _: () = assert!(cfg!(target_endian = "little"), "batches are copied as they lie in memory");

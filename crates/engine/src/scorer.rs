@@ -45,7 +45,7 @@ pub enum CallError {
     /// Addresses outside memory, or sizes that contradict the manifest.
     #[error("module placed its batch wrongly: {0}")]
     Layout(&'static str),
-    /// A verdict that is none, or a score that is not finite.
+    /// A verdict that is none, or a score or contribution that is not finite.
     #[error("module answered row {0} with what is no verdict")]
     Verdict(usize),
 }
@@ -91,7 +91,7 @@ impl Scorer {
     /// Makes an instance and prepares it for one row, as a check.
     pub(crate) fn start(&mut self) -> Result<(), LoadError> {
         let (fields, state_bytes) = self.shape();
-        let mut running = Running::new(&self.module)?;
+        let mut running = Running::new(&self.module, Budget::Usual)?;
         let version = running.version()?;
         if version != abi::VERSION.cast_signed() {
             return Err(LoadError::Abi(version));
@@ -129,7 +129,7 @@ impl Scorer {
         }
         let running = match &mut self.running {
             Some(running) => running,
-            none => none.insert(Running::new(&self.module)?),
+            none => none.insert(Running::new(&self.module, budget)?),
         };
         running.set_deadline(&self.module, budget);
         let layout =
@@ -146,7 +146,7 @@ impl Scorer {
 }
 
 impl Running {
-    fn new(module: &Module) -> Result<Self, CallError> {
+    fn new(module: &Module, budget: Budget) -> Result<Self, CallError> {
         let limits = StoreLimitsBuilder::new()
             .memory_size(module.engine.limits.memory_bytes_max)
             .table_elements(10_000)
@@ -156,7 +156,7 @@ impl Running {
             .build();
         let mut store = Store::new(&module.engine.inner, limits);
         store.limiter(|limits| limits);
-        store.set_epoch_deadline(ticks(module, Budget::Usual));
+        store.set_epoch_deadline(ticks(module, budget));
         let instance = Instance::new(&mut store, &module.compiled, &[]).map_err(call_error)?;
         let memory =
             instance.get_memory(&mut store, abi::MEMORY).ok_or(CallError::Layout("no memory"))?;
@@ -268,6 +268,11 @@ impl Running {
             if !known || !f64::from_le_bytes(*score).is_finite() {
                 return Err(CallError::Verdict(row));
             }
+        }
+        let finite = |bytes: &[u8; 4]| f32::from_le_bytes(*bytes).is_finite();
+        if let Some(place) = attributions.as_chunks::<4>().0.iter().position(|bytes| !finite(bytes))
+        {
+            return Err(CallError::Verdict(place / (batch.fields() + 1)));
         }
         bytemuck::cast_slice_mut(&mut batch.scores).copy_from_slice(scores);
         bytemuck::cast_slice_mut(&mut batch.verdicts).copy_from_slice(verdicts);

@@ -20,8 +20,8 @@ const ABI: &str = "(func (export \"twinge_abi\") (result i32) (i32.const 1))";
 const PREPARE: &str = "(func (export \"twinge_prepare\") (param $rows i32) (param $states i32) (result i32)\n    (i32.const 64))";
 const MISCHIEF: &str = "(unreachable)";
 
-/// A guest without `start`, to which one is added.
-const NO_START: &str = "(func $deeper (call $deeper))";
+/// Endless recursion; also the place where further definitions are added.
+const DEEPER: &str = "(func $deeper (call $deeper))";
 
 fn honest(module: Vec<u8>) -> Vec<u8> {
     with_manifest(module, &counter_manifest().to_json())
@@ -44,7 +44,6 @@ fn the_guest_that_the_others_are_made_from_is_accepted() {
 
 #[test]
 fn modules_that_could_reach_outside_are_refused() {
-    let at = NO_START;
     let cases = [
         ("(import \"wasi_snapshot_preview1\" \"fd_write\" (func))", "Import(\"wasi_snap"),
         ("(import \"env\" \"memory\" (global i32))", "Import(\"env.memory\")"),
@@ -53,7 +52,7 @@ fn modules_that_could_reach_outside_are_refused() {
     ];
     for (import, expected) in cases {
         // Imports come before all definitions.
-        let text = counter(&[(MEMORY, &format!("{import} {MEMORY}")), (at, at)]);
+        let text = counter(&[(MEMORY, &format!("{import} {MEMORY}"))]);
         check_refused(&engine(SHORT), import, honest(text), expected);
     }
 }
@@ -187,10 +186,10 @@ fn modules_that_use_what_is_switched_off_are_refused() {
         (MEMORY, "(memory (export \"memory\") i64 2)"),
         (MEMORY, "(memory (export \"memory\") 2) (memory 1)"),
         (
-            NO_START,
+            DEEPER,
             "(func $deeper) (func (param v128 v128) (result v128) (f32x4.relaxed_min (local.get 0) (local.get 1)))",
         ),
-        (NO_START, "(func $deeper) (func (result i32) (i32.atomic.load (i32.const 0)))"),
+        (DEEPER, "(func $deeper) (func (result i32) (i32.atomic.load (i32.const 0)))"),
     ];
     for (from, to) in cases {
         check_refused(&engine(SHORT), to, honest(counter(&[(from, to)])), "Compile(");
@@ -200,14 +199,14 @@ fn modules_that_use_what_is_switched_off_are_refused() {
 #[test]
 fn modules_that_do_not_start_within_their_limits_are_refused() {
     let layout = "(i32 1 8 4096 16384 32768 49152 65536 81920 98304 0)";
-    let start = |body: &str| format!("{NO_START} (func $begin {body}) (start $begin)");
+    let start = |body: &str| format!("{DEEPER} (func $begin {body}) (start $begin)");
     let prepare = |body: &str| PREPARE.replace("(i32.const 64)", body);
     let forever = "(loop $forever (br $forever))";
     let cases = [
-        (NO_START, start(forever), "Start(Deadline)"),
-        (NO_START, start("(return_call $begin)"), "Start(Deadline)"),
-        (NO_START, start("(call $deeper)"), "Start(Trap("),
-        (NO_START, start("(unreachable)"), "Start(Trap("),
+        (DEEPER, start(forever), "Start(Deadline)"),
+        (DEEPER, start("(return_call $begin)"), "Start(Deadline)"),
+        (DEEPER, start("(call $deeper)"), "Start(Trap("),
+        (DEEPER, start("(unreachable)"), "Start(Trap("),
         (ABI, ABI.replace("(i32.const 1)", &format!("{forever} (i32.const 1)")), "Start(Deadline)"),
         (PREPARE, prepare(&format!("{forever} (i32.const 64)")), "Start(Deadline)"),
         (PREPARE, prepare("(call $deeper) (i32.const 64)"), "Start(Trap("),
@@ -225,8 +224,8 @@ fn modules_that_do_not_start_within_their_limits_are_refused() {
             "Start(Room {",
         ),
         (MEMORY, MEMORY.replace("2)", "1025)"), "Start(Trap("),
-        (NO_START, format!("{NO_START} (table 10001 funcref)"), "Start(Trap("),
-        (NO_START, format!("{NO_START} (data (i32.const 131072) \"x\")"), "Start(Trap("),
+        (DEEPER, format!("{DEEPER} (table 10001 funcref)"), "Start(Trap("),
+        (DEEPER, format!("{DEEPER} (data (i32.const 131072) \"x\")"), "Start(Trap("),
         (layout, layout.replace("(i32 1 8 ", "(i32 2 8 "), "Start(Layout(\"its fields"),
         (layout, layout.replace("(i32 1 8 ", "(i32 1 16 "), "Start(Layout(\"its fields"),
     ];
@@ -257,7 +256,7 @@ fn batch_of(scorer: &Scorer, inputs: &[f64]) -> Batch {
 }
 
 fn counts(batch: &Batch) -> [f64; 2] {
-    [0, 1].map(|place| f64::from_le_bytes(batch.state(place).try_into().unwrap()))
+    [0, 1].map(|place| f64::from_le_bytes(batch.state(place).try_into().expect("eight bytes")))
 }
 
 /// A call that fails leaves no trace, and the next one finds an instance as new.
@@ -309,6 +308,9 @@ fn a_call_that_fails_leaves_no_trace() {
         (score("nan:0x4000000000000"), "Verdict(2)"),
         (score("inf"), "Verdict(2)"),
         (score("-inf"), "Verdict(2)"),
+        // The second of the two contributions to the third row.
+        ("(f32.store (i32.const 98324) (f32.const nan))".into(), "Verdict(2)"),
+        ("(f32.store (i32.const 98324) (f32.const inf))".into(), "Verdict(2)"),
     ];
     let engine = engine(SHORT);
     for (mischief, expected) in &cases {
@@ -365,6 +367,23 @@ fn batches_at_the_bounds() {
     assert!(matches!(error, CallError::Room { .. }), "{error:?}");
     assert_eq!(counts(&batch), [5.0, 7.0]);
     check_innocent(&mut scorer, "after a batch that was too large", &[1.0, 2.0]);
+}
+
+#[test]
+fn a_detector_without_state_has_entities_too() {
+    let mut manifest = counter_manifest();
+    manifest.state_bytes = 0;
+    let guest = counter(&[("(i32 1 8 4096", "(i32 1 0 4096")]);
+    let module = load(&engine(SHORT), with_manifest(guest, &manifest.to_json())).unwrap();
+    let mut scorer = Scorer::new(&module);
+    let mut batch = scorer.batch();
+    let places = [(); 3].map(|()| batch.push_state(None));
+    assert_eq!((places, batch.states()), ([0, 1, 2], 3));
+    for place in places {
+        batch.push(0.0, place, &[1.0]);
+    }
+    assert_eq!(scorer.score(&mut batch, false, Budget::Retry), Ok(()));
+    assert!(places.iter().all(|place| batch.state(*place).is_empty()));
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn twelve_cases() -> ProptestConfig {
     ProptestConfig {
         cases: 12,
         max_shrink_iters: 64,
-        rng_seed: RngSeed::Fixed(0x0074_7769_6e67_65),
+        rng_seed: RngSeed::Fixed(0x7477_696e_6765),
         failure_persistence: None,
         ..ProptestConfig::default()
     }
@@ -242,30 +242,29 @@ fn attributions_sum_to_the_score_and_name_the_planted_field() {
 }
 
 #[test]
-fn a_part_of_a_batch_with_the_states_of_all_of_it_is_scored() {
+fn a_batch_scored_in_parts_gives_the_bits_of_the_whole() {
+    const STATES: usize = 8;
     for world in WORLDS.iter() {
         let rows = rows_of(world, 5, 0.0, 64);
         let mut scorer = Scorer::new(&world.module);
-        let mut whole = scorer.batch();
-        for row in &rows {
-            let place = whole.push_state(None);
-            whole.push(row.time_ms, place, &row.inputs);
+        let mut at_once = scorer.batch();
+        let places = [(); STATES].map(|()| at_once.push_state(None));
+        for (index, row) in rows.iter().enumerate() {
+            at_once.push(row.time_ms, places[index % STATES], &row.inputs);
         }
+        let mut in_parts = at_once.clone();
+        scorer.score(&mut at_once, true, Budget::Retry).unwrap();
         for row in 0..rows.len() {
-            let mut part = whole.part(row..row + 1);
-            // A new scorer, as after a failure: nothing has been prepared yet.
-            let result = Scorer::new(&world.module).score(&mut part, false, Budget::Retry);
-            assert_eq!(result, Ok(()), "{}: row {row} of 64", world.world);
-            whole.take_part(&part, row);
+            // A part brings the states of all rows, here to an instance that has no room yet.
+            let mut part = in_parts.part(row..row + 1);
+            let result = Scorer::new(&world.module).score(&mut part, true, Budget::Retry);
+            assert_eq!(result, Ok(()), "{}: row {row}", world.world);
+            in_parts.take_part(&part, row);
         }
-        let in_parts: Vec<u64> = (0..rows.len()).map(|row| whole.score(row).to_bits()).collect();
-        let mut again = scorer.batch();
-        for row in &rows {
-            let place = again.push_state(None);
-            again.push(row.time_ms, place, &row.inputs);
+        for (row, place) in places.into_iter().cycle().take(rows.len()).enumerate() {
+            assert_eq!(in_parts.score(row).to_bits(), at_once.score(row).to_bits());
+            assert_eq!(in_parts.attribution(row), at_once.attribution(row));
+            assert_eq!(in_parts.state(place), at_once.state(place), "{}", world.world);
         }
-        scorer.score(&mut again, false, Budget::Retry).unwrap();
-        let at_once: Vec<u64> = (0..rows.len()).map(|row| again.score(row).to_bits()).collect();
-        assert_eq!(in_parts, at_once, "{}", world.world);
     }
 }

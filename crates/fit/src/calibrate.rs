@@ -53,7 +53,9 @@ fn table(sorted: &[f64], rate: f64) -> (Vec<f64>, Vec<f64>) {
         }
         let at_least = rows - sorted.partition_point(|other| *other < value);
         raw.push(value);
-        score.push(libm::log((at_least as f64 + 1.0) / (rows as f64 + 1.0)) / libm::log(rate));
+        // Plus zero, so that the logarithm of one gives no negative zero.
+        score
+            .push(libm::log((at_least as f64 + 1.0) / (rows as f64 + 1.0)) / libm::log(rate) + 0.0);
     }
     // Beyond the largest, go on with the slope of the last tenth of a per cent or ten rows: the
     // distance between the very last two rows is chance.

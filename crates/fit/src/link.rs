@@ -71,6 +71,26 @@ pub fn link(runtime: &[u8], model: &[u8], manifest: &[u8]) -> Result<Vec<u8>, Li
     Ok(module.finish())
 }
 
+/// The model inside a module that [`link`] made, as the words it was encoded to: for running it
+/// natively beside the module. `None` for any other module.
+pub fn model_of(module: &[u8]) -> Option<Vec<u64>> {
+    let mut segments = Vec::new();
+    for payload in Parser::new(0).parse_all(module) {
+        if let Payload::DataSection(reader) = payload.ok()? {
+            for segment in reader {
+                segments.push(segment.ok()?.data);
+            }
+        }
+    }
+    let [.., model, header] = segments.as_slice() else { return None };
+    let length = u32::from_le_bytes(header.get(4..8)?.try_into().ok()?);
+    if length as usize != model.len() || model.len() % 8 != 0 {
+        return None;
+    }
+    let words = model.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
+    Some(words.collect())
+}
+
 /// Where the model goes.
 struct Place {
     header_address: i32,

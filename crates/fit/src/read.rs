@@ -1,6 +1,6 @@
 //! Reads CSV and NDJSON row by row, by a schema.
 //!
-//! A cell is missing when it is empty or one of NA, N/A, NaN, null, none. Whatever else cannot be
+//! A cell is missing when it is empty or, for a number, one of NA, N/A, NaN, null, none. Whatever else cannot be
 //! read is an error that names line and column: training on rows that were silently mended would
 //! teach the mending.
 
@@ -375,6 +375,11 @@ impl<R: Read> CellReader<R> {
                     found: "a list or an object".into(),
                     problem: "stands where a single value belongs",
                 }),
+                Some(Value::Number(number)) if number.is_f64() => {
+                    // As the event reader writes it, or a category would have another code there.
+                    *cell = number.as_f64().unwrap_or(f64::NAN).to_string();
+                    Ok(cell)
+                }
                 Some(value) => {
                     *cell = value.to_string();
                     Ok(cell)

@@ -216,12 +216,13 @@ impl<'a> Run<'a> {
 
     /// Computes features twice: plain, to learn their centre and scale, and scaled.
     fn scale_features(&mut self) -> Result<Vec<RowKind>, TrainError> {
-        self.compute_features("computing features")?;
-        let mut varies = false;
+        let kinds = self.compute_features("computing features")?;
+        let judged: Vec<u32> = judged(&self.split.fit, &kinds);
+        let mut varies = judged.is_empty();
         for feature in 0..self.features.ncols() {
             let column = self.features.column(feature);
             let mut values: Vec<f64> =
-                self.split.fit.iter().map(|row| f64::from(column[*row as usize])).collect();
+                judged.iter().map(|row| f64::from(column[*row as usize])).collect();
             let [centre, scale] = centre_and_scale(&mut values);
             varies |= scale > 0.0;
             self.parts.feature_parameters[feature][1] = centre;
@@ -264,14 +265,8 @@ impl<'a> Run<'a> {
         if late > 0 {
             self.notes.push(format!("{late} rows are older than their entity's latest by more than the lateness and were not remembered"));
         }
-        let usable = |rows: &[u32]| -> Vec<u32> {
-            let judged = |row: &&u32| {
-                let kind = kinds[**row as usize];
-                !kind.empty && !kind.warming_up
-            };
-            rows.iter().filter(judged).copied().collect()
-        };
-        let (fit, held_back) = (usable(&self.split.fit), usable(&self.split.held_back));
+        let (fit, held_back) =
+            (judged(&self.split.fit, kinds), judged(&self.split.held_back, kinds));
         let hint = ", or lower stream.warm_up_events";
         if fit.len() < ROWS_MIN / 2 {
             return Err(too_few(fit.len(), "fitting", ROWS_MIN / 2, hint));
@@ -364,6 +359,12 @@ impl<'a> Run<'a> {
     ) -> Result<Trained, TrainError> {
         self.tell("linking the module", 0.0)?;
         let asked = self.config.written.threshold.false_alarm_rate;
+        if calibrated.false_alarm_rate <= asked && (calibration_rows as f64) * asked < 10.0 {
+            self.notes.push(format!(
+                "the threshold rests on the {:.0} largest of {calibration_rows} held-back scores: it finds only what is far beyond them; more data or a higher threshold.false_alarm_rate finds more",
+                (calibration_rows as f64 * asked).max(1.0)
+            ));
+        }
         if calibrated.false_alarm_rate > asked {
             self.notes.push(format!(
                 "{calibration_rows} held-back rows cannot promise a false-alarm rate of {asked}: the threshold promises {:.5}; give more data or ask for a higher rate",
@@ -453,6 +454,15 @@ fn split(table: &Table, held_back: f64, seed: u64) -> Split {
     order.sort_unstable();
     held_back.sort_unstable();
     Split { fit: order, held_back }
+}
+
+/// Those of `rows` that get a verdict: neither empty nor of an entity that is warming up.
+fn judged(rows: &[u32], kinds: &[RowKind]) -> Vec<u32> {
+    let is_judged = |row: &&u32| {
+        let kind = kinds[**row as usize];
+        !kind.empty && !kind.warming_up
+    };
+    rows.iter().filter(is_judged).copied().collect()
 }
 
 fn category_codes(table: &Table) -> Result<Vec<Vec<f64>>, TrainError> {

@@ -153,11 +153,14 @@ impl Runner {
     }
 
     /// Lets a module warm up in shadow and take over once it is warm. What was in shadow before is
-    /// dropped; the champion itself cancels it.
+    /// dropped; the champion itself cancels it, and what is in shadow already goes on.
     ///
     /// Take a checkpoint before the next arrivals are processed, so that a crash cannot forget at
     /// which offset this happened.
     pub fn offer(&mut self, module: &Module) {
+        if self.digests().1 == Some(module.digest()) {
+            return;
+        }
         self.needs_full_snapshot = true;
         if module.digest() == self.champion.module().digest() {
             self.candidate = None;
@@ -299,8 +302,10 @@ impl Runner {
         }
         let warm =
             candidate.candidate_counted as f64 >= WARM_SHARE * candidate.champion_counted as f64;
-        let has_worked = candidate.candidate_counted > 0 || candidate.champion_counted == 0;
-        candidate.since = offset;
+        // A step that began in its middle, or in which nothing was judged, shows nothing.
+        let has_worked =
+            candidate.candidate_counted > 0 && candidate.since.is_multiple_of(SWAP_STEP);
+        candidate.since = offset / SWAP_STEP * SWAP_STEP;
         (candidate.champion_counted, candidate.candidate_counted) = (0, 0);
         if warm
             && has_worked
@@ -314,7 +319,7 @@ impl Runner {
 
     /// Everything that a restart needs, or what changed of it since the last snapshot.
     pub(crate) fn snapshot(&mut self, full: bool) -> RunnerSnapshot {
-        let full = full || std::mem::take(&mut self.needs_full_snapshot);
+        let full = std::mem::take(&mut self.needs_full_snapshot) || full;
         RunnerSnapshot {
             is_full: full,
             next_offset: self.next_offset,

@@ -18,6 +18,10 @@ use twinge_engine::{Batch, Budget, CallError, Module, Scorer};
 const CONTRIBUTIONS_MAX: usize = 8;
 const CONTRIBUTION_SHARE_MIN: f32 = 0.01;
 
+/// Missed deadlines in the search for the events behind one: enough to find one event, or two, in
+/// any batch. A module that never ends costs this many deadlines a batch, and no more.
+const DEADLINES_MAX: u32 = 32;
+
 /// Largest event, in bytes: that of Event Hubs' standard tier.
 pub(crate) const EVENT_BYTES_MAX: usize = 1 << 20;
 
@@ -155,27 +159,40 @@ impl Slot {
         if self.batch.rows() == 0 {
             return culprits;
         }
-        if self.scorer.score(&mut self.batch, false, Budget::Usual).is_err() {
-            let rows = 0..self.batch.rows();
-            self.call_part(rows, &mut culprits);
+        let mut result = self.scorer.score(&mut self.batch, false, Budget::Usual);
+        // A slow machine is not a bad event: once more, with ten times the time.
+        if result == Err(CallError::Deadline) {
+            result = self.scorer.score(&mut self.batch, false, Budget::Retry);
+        }
+        if let Err(error) = result {
+            let mut misses_left = DEADLINES_MAX;
+            self.search(0..self.batch.rows(), error, &mut misses_left, &mut culprits);
         }
         culprits
     }
 
-    fn call_part(&mut self, rows: Range<usize>, culprits: &mut Vec<(usize, CallError)>) {
-        let mut part = self.batch.part(rows.clone());
-        let mut result = self.scorer.score(&mut part, false, Budget::Usual);
-        // A slow machine is not a bad event: once more, with ten times the time.
-        if result == Err(CallError::Deadline) {
-            result = self.scorer.score(&mut part, false, Budget::Retry);
+    /// Finds the rows that fail, in a part that failed as a whole.
+    fn search(
+        &mut self,
+        rows: Range<usize>,
+        error: CallError,
+        misses_left: &mut u32,
+        culprits: &mut Vec<(usize, CallError)>,
+    ) {
+        if rows.len() == 1 || *misses_left == 0 {
+            culprits.extend(rows.map(|row| (row, error.clone())));
+            return;
         }
-        match result {
-            Ok(()) => self.batch.take_part(&part, rows.start),
-            Err(error) if rows.len() == 1 => culprits.push((rows.start, error)),
-            Err(_) => {
-                let middle = rows.start + rows.len() / 2;
-                self.call_part(rows.start..middle, culprits);
-                self.call_part(middle..rows.end, culprits);
+        let middle = rows.start + rows.len() / 2;
+        for half in [rows.start..middle, middle..rows.end] {
+            let mut part = self.batch.part(half.clone());
+            match self.scorer.score(&mut part, false, Budget::Usual) {
+                Ok(()) => self.batch.take_part(&part, half.start),
+                Err(error) => {
+                    *misses_left =
+                        misses_left.saturating_sub(u32::from(error == CallError::Deadline));
+                    self.search(half, error, misses_left, culprits);
+                }
             }
         }
     }

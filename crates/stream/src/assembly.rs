@@ -26,7 +26,7 @@ use twinge_journal::JournalError;
 use twinge_platform::{Clock, Disk};
 use twinge_registry::{Directory, Name, Store, StoreError};
 use twinge_runner::{CheckpointError, Checkpoints, Runner};
-use twinge_trust::Keyring;
+use twinge_trust::{Digest, Keyring};
 
 /// What a program is to do.
 #[derive(Clone, Debug)]
@@ -87,7 +87,7 @@ pub enum Input {
     Replay(PathBuf),
     /// A file that grows.
     Follow(PathBuf),
-    /// Standard input, and HTTP when there is an address; the program ends with standard input.
+    /// Standard input; the program ends with it.
     Stdin,
     /// HTTP.
     Http,
@@ -157,6 +157,8 @@ struct Following {
     offers: mpsc::Sender<Offer>,
     clock: Arc<dyn Clock>,
     poll: Duration,
+    /// The module offered last.
+    offered: Digest,
 }
 
 impl Plan {
@@ -177,7 +179,7 @@ impl Plan {
             self.allow_unsigned,
         )?;
         let cache = Arc::new(Mutex::new(cache));
-        let (offers, offered) = mpsc::channel(16);
+        let (offers, offered) = mpsc::channel(self.detectors.len() + 16);
         let metrics = Metrics::default();
         let (source, intake) = self.source(&disk, &clock)?;
         let store: Arc<dyn Store> = Arc::new(Directory::open(&self.state)?);
@@ -194,9 +196,11 @@ impl Plan {
                 .runner(&name, &module, source.as_ref(), &store, &cache, follower.as_ref())
                 .await?;
             let (champion, candidate) = runner.digests();
-            if module.digest() != champion && Some(module.digest()) != candidate {
+            // The checkpoint may be of a time when the channel said otherwise.
+            let wanted = module.digest();
+            if candidate.unwrap_or(champion) != wanted {
                 let offer = Offer { detector: name.clone(), module };
-                offers.try_send(offer).map_err(|_full| AssemblyError::SameName(name.clone()))?;
+                offers.try_send(offer).expect("there is room for an offer to each detector");
             }
             let verdicts = sink::open(disk.as_ref(), &detector.verdicts)?;
             lanes.push(Lane::new(
@@ -213,6 +217,7 @@ impl Plan {
                 offers: offers.clone(),
                 clock: Arc::clone(&clock),
                 poll: self.poll,
+                offered: wanted,
             }));
             names.push(name);
         }
@@ -250,7 +255,7 @@ impl Plan {
     ) -> Result<(Box<dyn Source>, Option<Intake>), AssemblyError> {
         Ok(match &self.input {
             Input::Replay(path) => (Box::new(Lines::replay(path, clock.now_ms())?), None),
-            Input::Follow(path) => (Box::new(Lines::follow(path, clock.now_ms())?), None),
+            Input::Follow(path) => (Box::new(Lines::follow(path, clock)?), None),
             Input::Stdin | Input::Http => {
                 let directory = self.state.join("journal");
                 let (intake, source) =
@@ -284,6 +289,7 @@ impl Plan {
         }
         let digest = follower.champion()?;
         let module = cache.lock().await.get(&digest, Some(&follower.registry())).await?;
+        follower.check(&module)?;
         Ok((module, Some(follower)))
     }
 
@@ -377,11 +383,19 @@ async fn follow(mut following: Following, stop: CancellationToken) {
 
 impl Following {
     async fn look(&mut self) -> Result<(), ModuleError> {
-        if self.follower.poll(&self.keyring, self.clock.now_ms()).await?.is_none() {
-            return Ok(());
-        }
+        let polled = self.follower.poll(&self.keyring, self.clock.now_ms()).await;
         let digest = self.follower.champion()?;
-        let module = self.cache.lock().await.get(&digest, Some(&self.follower.registry())).await?;
+        // A module that could not be fetched the last time is tried again, new document or not.
+        if digest != self.offered {
+            self.offer(&digest).await?;
+        }
+        polled.map(drop)
+    }
+
+    async fn offer(&mut self, digest: &Digest) -> Result<(), ModuleError> {
+        let module = self.cache.lock().await.get(digest, Some(&self.follower.registry())).await?;
+        self.follower.check(&module)?;
+        self.offered = *digest;
         if self.offers.send(Offer { detector: self.name.clone(), module }).await.is_err() {
             tracing::debug!("the pump has stopped; a new module waits for the next start");
         }
@@ -427,6 +441,19 @@ async fn accept(intake: &Intake, events: Vec<Incoming>) -> bool {
         match intake.accept(events.clone()).await {
             Ok(_) => return true,
             Err(intake::IntakeError::Stopping) => return false,
+            Err(error @ intake::IntakeError::TooLarge(_)) if events.len() == 1 => {
+                tracing::error!(%error, "a line of standard input was passed over");
+                return true;
+            }
+            Err(intake::IntakeError::TooLarge(_)) => {
+                // One of them is; the others are taken one by one.
+                for event in events {
+                    if !Box::pin(accept(intake, vec![event])).await {
+                        return false;
+                    }
+                }
+                return true;
+            }
             Err(error) => tracing::warn!(%error, "standard input waits"),
         }
         tokio::time::sleep(pause).await;

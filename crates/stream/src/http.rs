@@ -104,6 +104,9 @@ async fn events(State(service): State<Service>, headers: HeaderMap, body: Bytes)
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             response
         }
+        Err(error @ IntakeError::TooLarge(_)) => {
+            refuse(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string())
+        }
         Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
     }
 }

@@ -51,6 +51,9 @@ pub enum IntakeError {
         "events are coming in faster than they are scored, or the disk is full: send them again later ({0})"
     )]
     Busy(String),
+    /// An event that no journal takes.
+    #[error("an event is too large: {0}")]
+    TooLarge(String),
     /// The journal failed.
     #[error("events cannot be journaled: {0}")]
     Failed(String),
@@ -173,6 +176,9 @@ fn write(
 
 fn intake_error(error: &JournalError) -> IntakeError {
     tracing::warn!(%error, "events were not journaled");
+    if matches!(error, JournalError::RecordSize { .. } | JournalError::BatchSize { .. }) {
+        return IntakeError::TooLarge(error.to_string());
+    }
     if error.is_backpressure() {
         IntakeError::Busy(error.to_string())
     } else {

@@ -9,8 +9,10 @@ use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
+use twinge_platform::Clock;
 use twinge_runner::{Arrival, Place};
 
 /// Longest line that is kept whole; of a longer one the rest is passed over, and the event becomes a
@@ -40,7 +42,7 @@ pub enum LinesError {
         source: io::Error,
     },
     /// It is empty, so nobody can say which file it is.
-    #[error("{0} is empty: it needs at least one event")]
+    #[error("{0} has no whole line yet: it needs at least one event")]
     Empty(PathBuf),
     /// It is shorter than the checkpoint says.
     #[error(
@@ -62,7 +64,8 @@ pub struct Lines {
     path: PathBuf,
     file: File,
     identity: String,
-    follow: bool,
+    /// The clock of a file that is followed: its events come in as they are read.
+    follow: Option<Arc<dyn Clock>>,
     started_ms: i64,
     line: u64,
     /// Position of the first byte of `buffer` in the file.
@@ -78,18 +81,19 @@ pub struct Lines {
 impl Lines {
     /// Opens a file to be read once, from beginning to end.
     pub fn replay(path: &Path, started_ms: i64) -> Result<Self, LinesError> {
-        let mut this = Self::open(path, false, started_ms)?;
+        let mut this = Self::open(path, None, started_ms)?;
         let digest = this.digest_of_content()?;
         this.identity = format!("file-{digest}");
         Ok(this)
     }
 
     /// Opens a file to be read to its end and on, as it grows. It must have a first line.
-    pub fn follow(path: &Path, started_ms: i64) -> Result<Self, LinesError> {
-        let mut this = Self::open(path, true, started_ms)?;
+    pub fn follow(path: &Path, clock: &Arc<dyn Clock>) -> Result<Self, LinesError> {
+        let mut this = Self::open(path, Some(Arc::clone(clock)), clock.now_ms())?;
         let mut start = vec![0; 4096];
         let read = this.file.read(&mut start).map_err(|error| this.io_error("read", error))?;
-        if read == 0 {
+        // Half a first line would give another identity than the whole one.
+        if read == 0 || (read < start.len() && !start[..read].contains(&b'\n')) {
             return Err(LinesError::Empty(this.path));
         }
         let first_line = start[..read].split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -98,7 +102,11 @@ impl Lines {
         Ok(this)
     }
 
-    fn open(path: &Path, follow: bool, started_ms: i64) -> Result<Self, LinesError> {
+    fn open(
+        path: &Path,
+        follow: Option<Arc<dyn Clock>>,
+        started_ms: i64,
+    ) -> Result<Self, LinesError> {
         let path = path.to_owned();
         let file = match File::open(&path) {
             Ok(file) => file,
@@ -150,6 +158,10 @@ impl Lines {
     fn read_lines(&mut self, most: usize) -> Result<Delivery, LinesError> {
         let mut arrivals = Vec::new();
         let mut bytes = 0;
+        let ingested_ms = self.follow.as_ref().map_or(self.started_ms, |clock| clock.now_ms());
+        // Right behind the last arrival, not behind blank lines that follow it: who goes on from
+        // here counts lines from that arrival's number.
+        let mut position = self.position;
         while arrivals.len() < most && bytes < DELIVERY_BYTES_MAX {
             let Some(line) = self.next_line()? else { break };
             let offset = self.line;
@@ -158,14 +170,10 @@ impl Lines {
                 continue;
             }
             bytes += line.len();
-            arrivals.push(Arrival {
-                offset,
-                ingested_ms: self.started_ms,
-                attributes: None,
-                bytes: line,
-            });
+            position = self.position;
+            arrivals.push(Arrival { offset, ingested_ms, attributes: None, bytes: line });
         }
-        Ok(Delivery { arrivals, position: self.position })
+        Ok(Delivery { arrivals, position })
     }
 
     /// The next line without its end; `None` when no whole line is there.
@@ -197,8 +205,8 @@ impl Lines {
 
     /// A replayed file may end without a line's end; a followed one is still being written.
     fn last_line(&mut self) -> Option<Vec<u8>> {
-        self.ended = !self.follow;
-        if self.follow || self.buffer.is_empty() {
+        self.ended = self.follow.is_none();
+        if self.follow.is_some() || self.buffer.is_empty() {
             return None;
         }
         self.position += self.buffer.len() as u64 + std::mem::take(&mut self.passed_over);
@@ -252,10 +260,7 @@ impl Source for Lines {
     fn release(&mut self, _offset: u64) {}
 
     fn set_started(&mut self, started_ms: i64) {
-        // A followed file is written while it is read; its events come in now.
-        if !self.follow {
-            self.started_ms = started_ms;
-        }
+        self.started_ms = started_ms;
     }
 }
 
@@ -284,6 +289,14 @@ mod tests {
         }
         let mut source = Lines::replay(&path, 0).unwrap();
         let first = source.next(1).await.unwrap().unwrap();
+        std::fs::write(&path, "a\n\n").unwrap();
+        let mut blank_at_end = Lines::replay(&path, 0).unwrap();
+        assert_eq!(
+            blank_at_end.next(9).await.unwrap().unwrap().position,
+            2,
+            "behind the event, not the blank line"
+        );
+        std::fs::write(&path, "a\r\n\nb\nc").unwrap();
         let mut again = Lines::replay(&path, 0).unwrap();
         again.seek(1, first.position).await.unwrap();
         assert_eq!(all(&mut again, 100).await, expected[1..]);
@@ -295,7 +308,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
         std::fs::write(&path, "a\nb").unwrap();
-        let mut source = Lines::follow(&path, 0).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(twinge_platform::ManualClock::new(7));
+        let mut source = Lines::follow(&path, &clock).unwrap();
         assert_eq!(source.next(10).await.unwrap().unwrap().arrivals.len(), 1);
         let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"b\n").unwrap();
@@ -310,6 +324,7 @@ mod tests {
         let path = directory.path().join("none");
         assert!(Lines::replay(&path, 0).unwrap_err().to_string().contains("cannot open"));
         std::fs::write(&path, "").unwrap();
-        assert!(matches!(Lines::follow(&path, 0), Err(LinesError::Empty(_))));
+        let clock: Arc<dyn Clock> = Arc::new(twinge_platform::ManualClock::new(7));
+        assert!(matches!(Lines::follow(&path, &clock), Err(LinesError::Empty(_))));
     }
 }

@@ -63,6 +63,16 @@ pub enum ModuleError {
         /// The channel.
         channel: String,
     },
+    /// A module of another detector.
+    #[error(
+        "channel of detector `{wanted}` points at a module of `{found}`: publish a module of `{wanted}`"
+    )]
+    OtherDetector {
+        /// The channel's detector.
+        wanted: String,
+        /// The module's.
+        found: String,
+    },
     /// What was seen of the channel cannot be kept.
     #[error("cannot keep what was seen of the channel in {path}")]
     View {
@@ -207,7 +217,7 @@ impl Follower {
         disk: Arc<dyn Disk>,
         directory: &Path,
     ) -> Result<Self, ModuleError> {
-        let file = directory.join(format!("channel-{detector}-{channel}.json"));
+        let file = directory.join(format!("channel-{detector}={channel}.json"));
         let new =
             || Seen { view: ChannelView::new(detector.clone(), channel.clone()), last_seen: None };
         let seen = match disk.read(&file) {
@@ -243,6 +253,15 @@ impl Follower {
                 detector: self.detector.to_string(),
                 channel: self.channel.to_string(),
             })
+    }
+
+    /// Refuses a module of another detector under this one's name (mix and match).
+    pub fn check(&self, module: &Module) -> Result<(), ModuleError> {
+        let name = &module.manifest().name;
+        if name == self.detector.as_str() {
+            return Ok(());
+        }
+        Err(ModuleError::OtherDetector { wanted: self.detector.to_string(), found: name.clone() })
     }
 
     /// Looks at the channel; answers with a document that is new. It is remembered before it is

@@ -1,19 +1,32 @@
 //! A program's life: settings, start, run, last words.
 
+use crate::assembly::Plan;
 use crate::settings::{Defaults, Flags, Settings};
 use crate::{logging, shutdown};
 use anyhow::Context;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use twinge_platform::{RealDisk, SystemClock};
 
-/// Runs the program that the settings describe, until its input ends or it is told to stop.
-#[tokio::main(worker_threads = 2)]
-pub async fn run(settings: Settings, defaults: &Defaults) -> anyhow::Result<()> {
+/// Runs the program that a plan describes, until its input ends or it is told to stop.
+pub fn run(plan: Plan) -> anyhow::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.context("the runtime cannot start")?;
+    let result = runtime.block_on(run_until_stopped(plan));
+    // A read of standard input that nobody answers must not keep the program.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    result
+}
+
+async fn run_until_stopped(plan: Plan) -> anyhow::Result<()> {
     let tracker = TaskTracker::new();
-    let stop = shutdown::on_signals(&tracker).context("signals cannot be handled")?;
-    let plan = settings.into_plan(defaults)?;
+    let finished = CancellationToken::new();
+    let stop =
+        shutdown::on_signals(&tracker, finished.clone()).context("signals cannot be handled")?;
     let assembly =
         plan.assemble(Arc::new(RealDisk), Arc::new(SystemClock::new()), tracker.clone()).await?;
     if let Some(address) = assembly.address() {
@@ -21,6 +34,7 @@ pub async fn run(settings: Settings, defaults: &Defaults) -> anyhow::Result<()> 
     }
     let report = assembly.run(stop.clone()).await;
     stop.cancel();
+    finished.cancel();
     tracker.close();
     tracker.wait().await;
     for runner in report?.runners {
@@ -43,15 +57,16 @@ pub async fn run(settings: Settings, defaults: &Defaults) -> anyhow::Result<()> 
 /// The whole of a program's `main` once its flags are read.
 pub fn main(flags: &Flags, defaults: &Defaults) -> ExitCode {
     logging::start();
-    let settings = match Settings::read(flags, defaults) {
-        Ok(settings) => settings,
-        Err(error) => return fail(&error, 2),
-    };
+    let plan =
+        match Settings::read(flags, defaults).and_then(|settings| settings.into_plan(defaults)) {
+            Ok(plan) => plan,
+            Err(error) => return fail(&error, 2),
+        };
     if flags.check {
         tracing::info!("the configuration is usable");
         return ExitCode::SUCCESS;
     }
-    match run(settings, defaults) {
+    match run(plan) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, 1),
     }

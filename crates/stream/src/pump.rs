@@ -102,6 +102,8 @@ pub struct Pump {
     metrics: Metrics,
     offers: mpsc::Receiver<Offer>,
     report: watch::Sender<Report>,
+    /// The offset and position that the source goes on from.
+    offset: u64,
     position: u64,
     started_ms: i64,
     since_checkpoint: u64,
@@ -154,6 +156,7 @@ impl Pump {
             metrics,
             offers,
             report,
+            offset: 0,
             position: 0,
             started_ms,
             since_checkpoint: 0,
@@ -203,10 +206,11 @@ impl Pump {
             .iter()
             .map(latest)
             .min_by_key(|pointer| pointer.as_ref().map(|p| p.next_offset));
-        if let Some(Some(pointer)) = hindmost {
-            (self.position, self.started_ms) = (pointer.source_position, pointer.started_ms);
-            self.source.seek(pointer.next_offset, pointer.source_position).await?;
+        if let Some(Some(pointer)) = &hindmost {
+            (self.offset, self.position, self.started_ms) =
+                (pointer.next_offset, pointer.source_position, pointer.started_ms);
         }
+        self.source.seek(self.offset, self.position).await?;
         self.source.set_started(self.started_ms);
         if self.lanes.iter().any(|lane| lane.is_fresh) {
             self.checkpoint().await?;
@@ -232,7 +236,9 @@ impl Pump {
             lane.write(&records, &self.metrics);
         }
         self.commit().await?;
-        self.position = delivery.position;
+        if let Some(last) = delivery.arrivals.last() {
+            (self.offset, self.position) = (last.offset + 1, delivery.position);
+        }
         self.since_checkpoint += delivery.arrivals.len() as u64;
         self.tell(None);
         if self.since_checkpoint >= self.settings.checkpoint_events {
@@ -273,6 +279,11 @@ impl Pump {
         for lane in &mut self.lanes {
             lowest = lowest.min(lane.runner.next_offset());
             let Some(checkpoints) = &mut lane.checkpoints else { continue };
+            // A lane that is ahead of the source has nothing new, and the source's position is not
+            // its own.
+            if lane.runner.next_offset() > self.offset {
+                continue;
+            }
             let place = lane.runner.place().clone();
             let synced = lane.verdicts.sync().and_then(|()| lane.dead_letters.sync());
             synced.map_err(|source| PumpError::Sink {

@@ -2,8 +2,12 @@
 
 use tokio_util::sync::CancellationToken;
 
-/// A token that is cancelled by SIGINT or SIGTERM. A second signal ends the program at once.
-pub fn on_signals(tracker: &tokio_util::task::TaskTracker) -> std::io::Result<CancellationToken> {
+/// A token that is cancelled by SIGINT or SIGTERM. A second signal ends the program at once, until
+/// `finished` is cancelled.
+pub fn on_signals(
+    tracker: &tokio_util::task::TaskTracker,
+    finished: CancellationToken,
+) -> std::io::Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
     let token = CancellationToken::new();
     let (mut interrupt, mut terminate) =
@@ -14,12 +18,12 @@ pub fn on_signals(tracker: &tokio_util::task::TaskTracker) -> std::io::Result<Ca
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
-                () = stop.cancelled(), if round == 0 => return,
+                () = finished.cancelled() => return,
             }
             if round > 0 {
                 std::process::exit(130);
             }
-            tracing::info!("stopping: what was accepted is finished and checkpointed; a second signal ends at once");
+            tracing::info!("stopping: a checkpoint is taken, and what was accepted and not scored yet waits in the journal; a second signal ends at once");
             stop.cancel();
         }
     });

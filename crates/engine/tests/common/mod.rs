@@ -134,21 +134,26 @@ impl TrainedWorld {
         for event in stream(world, TRAINING_SEED, 0.03).take(TRAINING_ROWS) {
             writeln!(csv, "{}", event.to_csv(true)).expect("a string takes all");
         }
-        let schema = twinge_fit::infer::infer(csv.as_bytes(), Format::Csv).unwrap().schema;
+        let schema = twinge_fit::infer::infer(csv.as_bytes(), Format::Csv)
+            .expect("the CSV has a schema")
+            .schema;
         assert!(
             schema.entity.is_some() && schema.time.is_some() && !schema.categorical.is_empty(),
             "{schema:?}"
         );
-        let rows = RowReader::new(csv.as_bytes(), Format::Csv, &schema).unwrap();
-        let table = Table::read(rows, |_| {}).unwrap();
+        let rows =
+            RowReader::new(csv.as_bytes(), Format::Csv, &schema).expect("the CSV has the columns");
+        let table = Table::read(rows, |_| {}).expect("the CSV has readable rows");
         let reader = EventReader::new(&schema);
         let threshold = ThresholdSettings {
             false_alarm_rate: FALSE_ALARM_RATE,
             ..ThresholdSettings::default()
         };
         let config = Config { name: world.name().into(), schema, threshold, ..Config::default() };
-        let trained = train(&table, &config.check().unwrap(), 1, &mut |_| true).unwrap();
-        let module = load(&engine(Duration::from_secs(10)), trained.module.clone()).unwrap();
+        let config = config.check().expect("the configuration is usable");
+        let trained = train(&table, &config, 1, &mut |_| true).expect("the events train");
+        let module =
+            load(&engine(Duration::from_secs(10)), trained.module.clone()).expect("it loads");
         Self { world, trained, module, reader }
     }
 
@@ -156,7 +161,7 @@ impl TrainedWorld {
     pub(crate) fn rows(&self, stream: &mut Stream, count: usize) -> Vec<Row> {
         let row = |event: twinge_generator::Event| {
             let json = event.to_json(self.world, true);
-            let read = self.reader.read(json.as_bytes()).unwrap();
+            let read = self.reader.read(json.as_bytes()).expect("the event is readable");
             let time_ms = read.time_ms.expect("events have a time") as f64;
             Row { entity: read.entity, time_ms, inputs: read.inputs, label: event.label }
         };
@@ -165,7 +170,7 @@ impl TrainedWorld {
 
     /// The detector inside the module, run natively.
     pub(crate) fn detector(&self) -> Detector<'_> {
-        Detector::parse(as_bytes(&self.trained.model)).unwrap()
+        Detector::parse(as_bytes(&self.trained.model)).expect("the model is readable")
     }
 }
 
@@ -183,7 +188,7 @@ impl Scored {
     }
 
     pub(crate) fn outcome(&self) -> Outcome {
-        Outcome::from_code(self.verdict).unwrap()
+        Outcome::from_code(self.verdict).expect("the verdict is one")
     }
 
     pub(crate) fn attribution(&self) -> impl Iterator<Item = f32> {
@@ -218,13 +223,13 @@ pub(crate) fn score_in_batches(
                 .or_insert_with(|| batch.push_state(states.get(&row.entity).map(Vec::as_slice)));
             batch.push(row.time_ms, place, &row.inputs);
         }
-        scorer.score(&mut batch, explain_all, Budget::Retry).unwrap();
+        scorer.score(&mut batch, explain_all, Budget::Retry).expect("the batch is scored");
         for (entity, place) in places {
             states.insert(entity.to_owned(), batch.state(place).to_vec());
         }
         scored.extend((0..now.len()).map(|row| Scored {
             score: batch.score(row).to_bits(),
-            verdict: batch.outcome(row).code() | u32::from(batch.is_late(row)) * VERDICT_LATE,
+            verdict: batch.outcome(row).code() | if batch.is_late(row) { VERDICT_LATE } else { 0 },
             attribution: batch.attribution(row).iter().map(|share| share.to_bits()).collect(),
         }));
     }
@@ -243,7 +248,7 @@ pub(crate) fn score_natively(
         names.dedup();
         names
     };
-    let place = |row: &Row| names.binary_search(&row.entity.as_str()).unwrap() as u32;
+    let place = |row: &Row| names.partition_point(|name| *name < row.entity.as_str()) as u32;
     let (words, width) = (detector.state_words(), detector.fields() + 1);
     let mut states = vec![0.0; names.len() * words];
     let mut scores = vec![0.0; rows.len()];
@@ -259,7 +264,7 @@ pub(crate) fn score_natively(
         attributions: &mut attributions,
     };
     let mut scratch = vec![0.0; detector.scratch_len()];
-    detector.score(&mut batch, explain_all, &mut scratch).unwrap();
+    detector.score(&mut batch, explain_all, &mut scratch).expect("the arrays agree");
     let scored = (0..rows.len()).map(|row| Scored {
         score: scores[row].to_bits(),
         verdict: verdicts[row],

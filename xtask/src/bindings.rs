@@ -1,0 +1,39 @@
+//! Makes the JavaScript bindings of the trainer, without a globally installed tool.
+
+use crate::run::{cargo, root, succeed};
+use anyhow::{Context, Result};
+use std::path::PathBuf;
+use wasm_bindgen_cli_support::Bindgen;
+
+/// Make the JavaScript bindings of the trainer.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Where they go.
+    #[arg(long, default_value = "www/bindings/pkg")]
+    out: PathBuf,
+    /// For node instead of the browser.
+    #[arg(long)]
+    node: bool,
+}
+
+/// `cargo xtask bindings`.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let target = root().join("target/bindings");
+    let mut build = cargo([
+        "build",
+        "--quiet",
+        "--package",
+        "twinge-bindings",
+        "--lib",
+        "--profile",
+        "release",
+    ]);
+    build.args(["--target", "wasm32-unknown-unknown", "--target-dir"]).arg(&target);
+    succeed(&mut build)?;
+    let module = target.join("wasm32-unknown-unknown/release/twinge_bindings.wasm");
+    let mut bindgen = Bindgen::new();
+    bindgen.input_path(module).typescript(true);
+    if arguments.node { bindgen.nodejs(true) } else { bindgen.web(true) }
+        .context("the kind of bindings")?;
+    bindgen.generate(root().join(&arguments.out)).context("the bindings cannot be made")
+}

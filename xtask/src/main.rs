@@ -1,0 +1,49 @@
+//! The project's own commands.
+//!
+//! `cargo xtask demo` shows the whole path on real input, `cargo xtask test` is everything that
+//! must pass.
+
+#[cfg(feature = "web")]
+mod bindings;
+mod demo;
+mod native;
+mod run;
+mod test;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// The project's own commands.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Train, publish and run a detector on a real series, and compare every score.
+    Demo(demo::Arguments),
+    /// Everything that must pass.
+    Test(test::Arguments),
+    /// Make the JavaScript bindings of the trainer.
+    #[cfg(feature = "web")]
+    Bindings(bindings::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().verb {
+        Verb::Demo(arguments) => demo::run(&arguments),
+        Verb::Test(arguments) => test::run(&arguments),
+        #[cfg(feature = "web")]
+        Verb::Bindings(arguments) => bindings::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            run::tell(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! `cargo xtask test`: everything that must pass, fast parts first.
+
+use crate::run::{cargo, has, output, print, root, succeed, tell};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+/// Everything that must pass.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Only the parts whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
+}
+
+/// A part of the test command.
+struct Part {
+    name: &'static str,
+    run: fn() -> Result<Done>,
+}
+
+/// How a part ended.
+enum Done {
+    Passed,
+    /// Something is missing; the sentence tells what.
+    Skipped(String),
+}
+
+const PARTS: [Part; 9] = [
+    Part { name: "format", run: format },
+    Part { name: "javascript runtime", run: javascript },
+    Part { name: "lints", run: lints },
+    Part { name: "unit and behaviour tests", run: tests },
+    Part { name: "documentation tests", run: doc_tests },
+    Part { name: "documentation", run: documentation },
+    Part { name: "demo", run: demo },
+    Part { name: "runtime from another folder", run: runtime_from_another_folder },
+    Part { name: "training in wasm32", run: training_in_wasm },
+];
+
+/// `cargo xtask test`.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let is_ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+    let (mut passed, mut failed, mut skipped) = (0, Vec::new(), Vec::new());
+    for part in &PARTS {
+        if arguments.only.as_ref().is_some_and(|only| !part.name.contains(only.as_str())) {
+            continue;
+        }
+        tell(&format!("\n=== {}", part.name));
+        let began = Instant::now();
+        let result = (part.run)();
+        let took = began.elapsed().as_secs_f64();
+        match result {
+            Ok(Done::Passed) => {
+                passed += 1;
+                tell(&format!("=== {}: passed in {took:.0} s", part.name));
+            }
+            Ok(Done::Skipped(missing)) if !is_ci => {
+                tell(&format!("=== {}: SKIPPED: {missing}", part.name));
+                skipped.push(part.name);
+            }
+            Ok(Done::Skipped(missing)) => {
+                tell(&format!(
+                    "=== {}: FAILED: {missing} (CI=true, so nothing may be missing)",
+                    part.name
+                ));
+                failed.push(part.name);
+            }
+            Err(error) => {
+                tell(&format!("=== {}: FAILED: {error:#}", part.name));
+                failed.push(part.name);
+            }
+        }
+    }
+    print(&format!("\n{passed} passed, {} failed, {} skipped", failed.len(), skipped.len()));
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    ensure!(passed + skipped.len() > 0, "no part has a name like that");
+    Ok(())
+}
+
+fn format() -> Result<Done> {
+    succeed(&mut cargo(["fmt", "--all", "--check"]))?;
+    Ok(Done::Passed)
+}
+
+fn lints() -> Result<Done> {
+    succeed(&mut cargo(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-Dwarnings"]))?;
+    Ok(Done::Passed)
+}
+
+fn tests() -> Result<Done> {
+    succeed(&mut cargo(["test", "--quiet", "--workspace", "--lib", "--bins", "--tests"]))?;
+    Ok(Done::Passed)
+}
+
+fn doc_tests() -> Result<Done> {
+    succeed(&mut cargo(["test", "--quiet", "--workspace", "--doc"]))?;
+    Ok(Done::Passed)
+}
+
+fn documentation() -> Result<Done> {
+    let mut doc = cargo(["doc", "--quiet", "--workspace", "--no-deps"]);
+    succeed(doc.env("RUSTDOCFLAGS", "-Dwarnings"))?;
+    Ok(Done::Passed)
+}
+
+/// The JavaScript runtime's own tests, with a module trained for them.
+fn javascript() -> Result<Done> {
+    if let Some(missing) = node()? {
+        return Ok(Done::Skipped(missing));
+    }
+    let directory = workshop("javascript")?;
+    let (data, module) = (directory.join("cards.csv"), directory.join("cards.wasm"));
+    succeed(&mut cargo(["build", "--quiet", "--package", "trainer"]))?;
+    let generate = [
+        "generate",
+        "--world",
+        "cards",
+        "--events",
+        "5000",
+        "--entities",
+        "50",
+        "--missing",
+        "0.02",
+    ];
+    output(trainer().args(generate).arg("--out").arg(&data))?;
+    output(trainer().args(["train", "--unsigned", "--data"]).arg(&data).arg("--out").arg(&module))?;
+    let tests = root().join("www/runtime/twinge.test.mjs");
+    succeed(Command::new("node").arg("--test").arg(tests).env("TWINGE_TEST_MODULE", &module))?;
+    Ok(Done::Passed)
+}
+
+/// The README's first command, as a program would read it.
+fn demo() -> Result<Done> {
+    let json = output(&mut cargo([
+        "run",
+        "--quiet",
+        "--package",
+        "xtask",
+        "--",
+        "demo",
+        "--once",
+        "--json",
+    ]))?;
+    let report: Value =
+        serde_json::from_str(json.trim()).with_context(|| format!("the demo printed {json}"))?;
+    let number = |key: &str| {
+        report[key].as_u64().with_context(|| format!("the demo tells no {key}: {report}"))
+    };
+    ensure!(report["identical_scores"] == true, "scores differ: {report}");
+    ensure!(number("events")? == number("verdicts")?, "an event has no verdict: {report}");
+    ensure!(number("windows_hit")? == number("windows")?, "a labelled window was missed: {report}");
+    let outside = number("false_alarms")?;
+    ensure!(outside * 100 <= number("events")?, "more than 1 % false alarms: {report}");
+    tell(&report.to_string());
+    match report["compared_with_node"] == true {
+        true => Ok(Done::Passed),
+        false => {
+            Ok(Done::Skipped("node is missing, so JavaScript's scores were not compared".into()))
+        }
+    }
+}
+
+/// The embedded runtime must not depend on the folder it was built in.
+fn runtime_from_another_folder() -> Result<Done> {
+    let directory = workshop("another folder")?;
+    let files = output(Command::new("git").current_dir(root()).args([
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]));
+    let files = match files {
+        Ok(files) => files,
+        Err(error) => return Ok(Done::Skipped(format!("git cannot list the sources: {error:#}"))),
+    };
+    for file in files.lines().filter(|file| root().join(file).is_file()) {
+        let to = directory.join(file);
+        fs::create_dir_all(to.parent().unwrap_or(&directory))?;
+        fs::copy(root().join(file), &to).with_context(|| format!("cannot copy {file}"))?;
+    }
+    let here = runtime_digest(&root(), &root().join("target/guest-here"))?;
+    let there = runtime_digest(&directory, &directory.join("target"))?;
+    ensure!(here == there, "the runtime built here is {here}, in another folder {there}");
+    tell(&format!("runtime {here} in both folders"));
+    Ok(Done::Passed)
+}
+
+/// Builds twinge-fit in a folder, and answers with the digest of the runtime in its output.
+fn runtime_digest(folder: &Path, target: &Path) -> Result<String> {
+    let mut build = cargo(["check", "--quiet", "--package", "twinge-fit", "--target-dir"]);
+    succeed(build.arg(target).current_dir(folder))?;
+    let builds = target.join("debug/build");
+    let mut found = None;
+    for entry in
+        fs::read_dir(&builds).with_context(|| format!("cannot list {}", builds.display()))?
+    {
+        let runtime = entry?.path().join("out/runtime.wasm");
+        if let Ok(modified) = fs::metadata(&runtime).and_then(|metadata| metadata.modified()) {
+            found = found.max(Some((modified, runtime)));
+        }
+    }
+    let (_, runtime) = found.context("the build script left no runtime")?;
+    Ok(hex::encode(Sha256::digest(fs::read(runtime)?)))
+}
+
+/// The same data, configuration and seed must give the same module in wasm32 under node.
+fn training_in_wasm() -> Result<Done> {
+    if let Some(missing) = node()? {
+        return Ok(Done::Skipped(missing));
+    }
+    let directory = workshop("wasm training")?;
+    let bindings = directory.join("bindings");
+    let mut make = cargo([
+        "run",
+        "--quiet",
+        "--package",
+        "xtask",
+        "--features",
+        "web",
+        "--",
+        "bindings",
+        "--node",
+    ]);
+    succeed(make.arg("--out").arg(&bindings))?;
+    let cards = directory.join("cards.csv");
+    output(
+        trainer()
+            .args([
+                "generate",
+                "--world",
+                "cards",
+                "--events",
+                "20000",
+                "--entities",
+                "300",
+                "--missing",
+                "0.02",
+                "--out",
+            ])
+            .arg(&cards),
+    )?;
+    let series = root().join("fixtures/nab/ambient_temperature_system_failure.csv");
+    let cases = [
+        (&series, "ambient-temperature", 7),
+        (&cards, "card-payments", 7),
+        (&cards, "card-payments", 8),
+    ];
+    let mut digests = Vec::new();
+    for (data, name, seed) in cases {
+        let config = root().join(format!("fixtures/demo/{name}.toml"));
+        let native = directory.join("native.wasm");
+        let mut train = trainer();
+        train.args(["train", "--unsigned", "--seed", &seed.to_string()]);
+        output(
+            train.arg("--data").arg(data).arg("--config").arg(&config).arg("--out").arg(&native),
+        )?;
+        let native = hex::encode(Sha256::digest(fs::read(&native)?));
+        let mut node = Command::new("node");
+        node.arg(root().join("xtask/src/train.cjs"))
+            .arg(&bindings)
+            .arg(data)
+            .arg(&config)
+            .arg(seed.to_string());
+        let in_wasm = output(&mut node)?;
+        ensure!(
+            native == in_wasm.trim(),
+            "{name}, seed {seed}: native training gives {native}, wasm32 {in_wasm}"
+        );
+        tell(&format!("{name}, seed {seed}: {native} from both"));
+        digests.push(native);
+    }
+    ensure!(digests[1] != digests[2], "another seed gave the same module");
+    Ok(Done::Passed)
+}
+
+fn trainer() -> Command {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    Command::new(target.join("debug/trainer"))
+}
+
+/// An empty directory for a part.
+fn workshop(name: &str) -> Result<PathBuf> {
+    let directory = std::env::temp_dir().join(format!("twinge test {name} {}", std::process::id()));
+    if directory.exists() {
+        fs::remove_dir_all(&directory)?;
+    }
+    fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot create {}", directory.display()))?;
+    Ok(directory)
+}
+
+/// Makes sure that there is node; a sentence when there is none.
+fn node() -> Result<Option<String>> {
+    if has("node") {
+        return Ok(None);
+    }
+    let is_root = output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
+    if is_root && has("apt-get") {
+        tell("installing node");
+        succeed(Command::new("apt-get").args(["update", "-qq"]))?;
+        succeed(Command::new("apt-get").args(["install", "-y", "-qq", "nodejs"]))?;
+        if has("node") {
+            return Ok(None);
+        }
+        bail!("node was installed and does not start");
+    }
+    Ok(Some("node is missing: install node 20 or later".into()))
+}
