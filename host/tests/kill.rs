@@ -1,5 +1,6 @@
 //! SIGKILL at any time: after duplicates by id are dropped, the verdicts are those of an
 //! undisturbed run.
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "a test that cannot go on fails")]
 
 mod common;
 

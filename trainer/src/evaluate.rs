@@ -78,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     for (name, figure) in figures {
         let text = match figure {
             None => "none: the data has rows of one kind only".to_owned(),
-            Some(figure) if name.starts_with("a") => format!("{figure:.4}"),
+            Some(figure) if name.starts_with('a') => format!("{figure:.4}"),
             Some(figure) => percent(figure),
         };
         print(&format!("{name:<18} {text}"));

@@ -48,9 +48,7 @@ impl TimeFormat {
 
     /// Guesses the format from a sample of texts: the first that reads all of them.
     pub fn infer<'a>(texts: impl Iterator<Item = &'a str> + Clone) -> Option<Self> {
-        if texts.clone().next().is_none() {
-            return None;
-        }
+        texts.clone().next()?;
         // A plain number counts as a time only within 1990 to 2100, or any column of numbers
         // would pass for one.
         let within = |format: Self, low: f64, high: f64| {

@@ -199,7 +199,7 @@ impl<'a> Model<'a> {
         ensure((1..=255).contains(&self.features.len()), Tag::Features)?;
         ensure(self.feature_parameters.len() == self.features.len(), Tag::FeatureParameters)?;
         ensure(all_finite(self.feature_parameters.as_flattened()), Tag::FeatureParameters)?;
-        crate::pipeline::check(self).map_err(|_| ModelError::Value(Tag::Features as u32))?;
+        ensure(crate::pipeline::check(self).is_some(), Tag::Features)?;
         ensure(self.category_ranges.len() == categorical, Tag::CategoryRanges)?;
         ensure(self.category_unseen.len() == categorical, Tag::CategoryUnseen)?;
         ensure(self.category_values.len() == self.category_codes.len(), Tag::CategoryValues)?;
@@ -318,7 +318,7 @@ impl<'a> Sections<'a> {
         if section.is_empty() {
             return Ok(&[]);
         }
-        try_cast_slice(section).map_err(|_| wrong)
+        try_cast_slice(section).map_err(|_misaligned| wrong)
     }
 
     fn one<T: Pod>(&self, tag: Tag) -> Result<&'a T, ModelError> {

@@ -117,22 +117,22 @@ pub struct RowKind {
 }
 
 /// Checks operations and indices, so that [`row`] need not.
-pub(crate) fn check(model: &Model<'_>) -> Result<(), ()> {
+pub(crate) fn check(model: &Model<'_>) -> Option<()> {
     let fields = model.shape.fields;
     for ([code, input, word, _], parameter) in model.trackers.iter().zip(model.tracker_parameters) {
-        let tracker = Tracker::from_code(*code).ok_or(())?;
+        let tracker = Tracker::from_code(*code)?;
         // A time constant of zero would divide by it.
         if tracker == Tracker::Count && *parameter <= 0.0 {
-            return Err(());
+            return None;
         }
-        let end = word.checked_add(tracker.words()).ok_or(())?;
+        let end = word.checked_add(tracker.words())?;
         let input_known = *input < fields || tracker == Tracker::Count;
         if !input_known || *word < STATE_WORDS_COMMON || end > model.shape.state_words {
-            return Err(());
+            return None;
         }
     }
     for [code, input, tracker, _] in model.features {
-        let feature = Feature::from_code(*code).ok_or(())?;
+        let feature = Feature::from_code(*code)?;
         let tracked = model
             .trackers
             .get(*tracker as usize)
@@ -141,10 +141,10 @@ pub(crate) fn check(model: &Model<'_>) -> Result<(), ()> {
         // The place behind the last input stands for time.
         let input_known = *input < fields || (feature.is_of_time() && *input == fields);
         if !tracker_fits || !input_known {
-            return Err(());
+            return None;
         }
     }
-    Ok(())
+    Some(())
 }
 
 /// Computes a row's features into `features` (one for each of the model's) and updates `state`.
@@ -311,8 +311,11 @@ fn category_value(model: &Model<'_>, index: usize, code: f64) -> f64 {
 
 /// Brings a difference that may have overflowed back into range; never NaN, because neither factor
 /// of the product is and a product with zero scale of an infinite difference is taken as zero.
+#[expect(
+    clippy::manual_clamp,
+    reason = "its panic brings the formatting of floats into every module"
+)]
 fn clamp(value: f64) -> f64 {
-    // Not `clamp`: its panic brings the formatting of floats into every module.
     if value.is_nan() { 0.0 } else { value.max(-VALUE_MAX).min(VALUE_MAX) }
 }
 

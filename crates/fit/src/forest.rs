@@ -232,7 +232,7 @@ mod tests {
     fn an_outlier_scores_above_the_crowd() {
         let mut random = Random::new(3, 0);
         let mut records =
-            Array2::from_shape_fn((500, 8), |_| (random.unit() + random.unit()) as f32);
+            Array2::from_shape_fn((500, 16), |_| (random.unit() + random.unit()) as f32);
         records.row_mut(17).fill(9.0);
         let params = IsolationForestParams::new(1).check().unwrap();
         let IsolationForest(parts) = params.fit(&Dataset::from(records.clone())).unwrap();
@@ -245,7 +245,7 @@ mod tests {
             leaves: &parts.leaves,
         };
         let mut raw = [0.0; 64];
-        raw_scores(&forest, &records.as_slice().unwrap()[..64 * 8], 8, &mut raw);
+        raw_scores(&forest, &records.as_slice().unwrap()[..64 * 16], 16, &mut raw);
         for (row, score) in raw.iter().enumerate() {
             assert!((0.0..1.0).contains(score));
             assert!(row == 17 || *score < raw[17] - 0.1, "row {row}: {score} against {}", raw[17]);

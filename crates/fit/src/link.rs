@@ -153,7 +153,7 @@ impl Place {
 
     fn add_segments(&self, data: &mut DataSection, model: &[u8]) {
         let address = self.model_address as u32;
-        data.active(0, &ConstExpr::i32_const(address as i32), model.iter().copied());
+        data.active(0, &ConstExpr::i32_const(address.cast_signed()), model.iter().copied());
         let header = [address.to_le_bytes(), (model.len() as u32).to_le_bytes()].concat();
         data.active(0, &ConstExpr::i32_const(self.header_address), header);
     }

@@ -70,7 +70,7 @@ impl Table {
             if let Some(labels) = &mut table.labels {
                 labels.push(row.anomalous.unwrap_or(false));
             }
-            if table.entities.len() % 4096 == 0 {
+            if table.entities.len().is_multiple_of(4096) {
                 rows_read(table.entities.len() as u64);
             }
         }

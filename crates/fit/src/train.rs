@@ -217,6 +217,9 @@ impl<'a> Run<'a> {
     /// Computes features twice: plain, to learn their centre and scale, and scaled.
     fn scale_features(&mut self) -> Result<Vec<RowKind>, TrainError> {
         let kinds = self.compute_features("computing features")?;
+        if kinds.iter().all(|kind| kind.empty) {
+            return Err(TrainError::AllAlike);
+        }
         let judged: Vec<u32> = judged(&self.split.fit, &kinds);
         let mut varies = judged.is_empty();
         for feature in 0..self.features.ncols() {

@@ -35,6 +35,7 @@ pub(crate) struct RunnerSnapshot {
 pub(crate) struct CandidateSnapshot {
     pub(crate) entities: EntitySnapshot,
     pub(crate) since: u64,
+    pub(crate) scored: u64,
     pub(crate) champion_counted: u64,
     pub(crate) candidate_counted: u64,
     pub(crate) compared: u64,
@@ -281,11 +282,14 @@ impl Checkpoints {
 
 /// A name as one segment of a path: other characters are written as `=XX`, as in quoted-printable.
 fn path_segment(name: &str) -> String {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut segment = String::new();
     for byte in name.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => segment.push(byte as char),
-            _ => segment.push_str(&format!("={byte:02X}")),
+            _ => segment.extend(
+                [b'=', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]].map(char::from),
+            ),
         }
     }
     if segment.is_empty() { "=".into() } else { segment }

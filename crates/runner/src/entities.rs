@@ -70,7 +70,7 @@ impl EntityTable {
     pub fn new(state_bytes: usize, capacity: u32) -> Self {
         Self {
             state_bytes,
-            capacity: (capacity.min(NONE - 1)).max(1) as usize,
+            capacity: capacity.clamp(1, NONE - 1) as usize,
             hasher: DefaultHashBuilder::default(),
             places: HashTable::new(),
             entries: Vec::new(),

@@ -56,7 +56,8 @@ pub struct Runner {
 struct Candidate {
     slot: Slot,
     since: u64,
-    /// Verdicts other than warming-up since the last look.
+    /// Events scored, and verdicts other than warming-up, since the last look.
+    scored: u64,
     champion_counted: u64,
     candidate_counted: u64,
     compared: u64,
@@ -169,6 +170,7 @@ impl Runner {
         self.candidate = Some(Candidate {
             slot: Slot::new(module, self.entities_max),
             since: self.next_offset,
+            scored: 0,
             champion_counted: 0,
             candidate_counted: 0,
             compared: 0,
@@ -286,6 +288,7 @@ impl Runner {
             candidate.champion_counted += u64::from(counted);
             let Judgement::Scored { row, .. } = pair.1 else { continue };
             let theirs = candidate.slot.outcome(*row);
+            candidate.scored += 1;
             candidate.candidate_counted += u64::from(theirs != Outcome::WarmingUp);
             if counted && theirs != Outcome::WarmingUp {
                 candidate.compared += 1;
@@ -302,11 +305,12 @@ impl Runner {
         }
         let warm =
             candidate.candidate_counted as f64 >= WARM_SHARE * candidate.champion_counted as f64;
-        // A step that began in its middle, or in which nothing was judged, shows nothing.
+        // A step that began in its middle or held few events shows nothing. Where even the champion
+        // is warming up for ever, there is nothing to wait for.
         let has_worked =
-            candidate.candidate_counted > 0 && candidate.since.is_multiple_of(SWAP_STEP);
+            candidate.scored >= SWAP_STEP / 2 && candidate.since.is_multiple_of(SWAP_STEP);
         candidate.since = offset / SWAP_STEP * SWAP_STEP;
-        (candidate.champion_counted, candidate.candidate_counted) = (0, 0);
+        (candidate.scored, candidate.champion_counted, candidate.candidate_counted) = (0, 0, 0);
         if warm
             && has_worked
             && let Some(candidate) = self.candidate.take()
@@ -327,6 +331,7 @@ impl Runner {
             candidate: self.candidate.as_mut().map(|candidate| CandidateSnapshot {
                 entities: candidate.slot.entities.snapshot(full),
                 since: candidate.since,
+                scored: candidate.scored,
                 champion_counted: candidate.champion_counted,
                 candidate_counted: candidate.candidate_counted,
                 compared: candidate.compared,
@@ -372,6 +377,7 @@ impl Runner {
                 Some(Candidate {
                     slot: Slot::with_entities(module, table(module, parts)?),
                     since: latest.since,
+                    scored: latest.scored,
                     champion_counted: latest.champion_counted,
                     candidate_counted: latest.candidate_counted,
                     compared: latest.compared,

@@ -1,8 +1,10 @@
 //! A runner's promises: cuts, crashes, traps and swaps change no record.
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "a test that cannot go on fails")]
 
 use proptest::prelude::*;
 use std::sync::{Arc, OnceLock};
 use twinge_engine::{Engine, Limits, Module};
+use twinge_fit::config::StreamSettings;
 use twinge_fit::read::{Format, RowReader};
 use twinge_fit::{Config, Table, infer, train};
 use twinge_generator::{Params, World, csv_header};
@@ -11,7 +13,7 @@ use twinge_runner::{Arrival, CheckpointError, Checkpoints, Place, Record, Runner
 use twinge_trust::VerifiedModule;
 
 const EVENTS: usize = 3000;
-const ENTITIES_MAX: Option<u32> = Some(12);
+const ENTITIES_MAX: Option<u32> = Some(24);
 
 struct Fixture {
     module: Module,
@@ -39,6 +41,10 @@ fn fixture() -> &'static Fixture {
                 name: "sensors".into(),
                 version: "1".into(),
                 schema: schema.clone(),
+                stream: Some(StreamSettings {
+                    warm_up_events: Some(5),
+                    ..StreamSettings::default()
+                }),
                 ..Config::default()
             };
             let rows = RowReader::new(csv.as_bytes(), Format::Csv, &schema).unwrap();
@@ -55,7 +61,8 @@ fn fixture() -> &'static Fixture {
             .map(|(event, offset)| arrival(offset, event.to_json(World::Sensors, false)))
             .collect();
         arrivals[40].bytes = b"{oops".to_vec();
-        arrivals[41].bytes = arrivals[39].bytes.clone();
+        let again = arrivals[39].bytes.clone();
+        arrivals[41].bytes = again;
         Fixture { module: module(1), other: module(2), arrivals }
     })
 }

@@ -104,7 +104,9 @@ impl Metrics {
         self.swaps.with_label_values(&labels).inc_by(now.counts.swaps - before.counts.swaps);
         // A new champion has a table of its own, whose count of evictions may be smaller.
         self.evicted.with_label_values(&labels).inc_by(now.evicted.saturating_sub(before.evicted));
-        self.entities.with_label_values(&labels).set(now.entities as i64);
+        self.entities
+            .with_label_values(&labels)
+            .set(i64::try_from(now.entities).unwrap_or(i64::MAX));
         self.offset.with_label_values(&labels).set(i64::try_from(now.offset).unwrap_or(i64::MAX));
     }
 

@@ -78,7 +78,11 @@ impl Sink for FileSink {
     }
 
     fn sync(&mut self) -> Result<(), SinkError> {
-        self.file.sync().map_err(|error| self.error(error))
+        match self.file.sync() {
+            // Pipes and devices take lines and cannot be synced.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            synced => synced.map_err(|error| self.error(error)),
+        }
     }
 }
 

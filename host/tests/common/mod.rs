@@ -1,5 +1,5 @@
 //! A workshop for the host's tests: a module, events, and hosts that are always stopped.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, clippy::unused_self, reason = "each test file uses a part of it")]
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use twinge_fit::{Config, Table, train};
 use twinge_generator::{Params, World, csv_header};
 
 /// Longest that a test waits for anything.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 pub struct Workshop {
     directory: TempDir,
