@@ -91,6 +91,7 @@ fn variable(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| fail(&format!("cargo did not set {name}")))
 }
 
+#[expect(clippy::print_stderr, reason = "a build script's way to say why it failed")]
 fn fail(message: &str) -> ! {
     for line in message.lines() {
         println!("cargo:warning={line}");

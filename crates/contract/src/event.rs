@@ -397,7 +397,7 @@ enum Scalar<'a> {
     Nested,
 }
 
-impl<'a> Scalar<'a> {
+impl Scalar<'_> {
     fn number(&self) -> Option<f64> {
         match self {
             Self::Bool(value) => Some(f64::from(u8::from(*value))),
@@ -552,7 +552,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
-            let _ = reader().read(&bytes);
+            drop(reader().read(&bytes));
         }
     }
 }

@@ -132,7 +132,7 @@ impl Manifest {
         if self.abi != abi::VERSION {
             return Err(ManifestError::Abi(self.abi));
         }
-        if self.state_bytes > abi::STATE_BYTES_MAX || self.state_bytes % 8 != 0 {
+        if self.state_bytes > abi::STATE_BYTES_MAX || !self.state_bytes.is_multiple_of(8) {
             return Err(ManifestError::StateBytes(self.state_bytes));
         }
         let finite = |value: f64| value.is_finite() && value >= 0.0;

@@ -90,6 +90,7 @@ pub enum SchemaError {
     NamedTwice(String),
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_default(format: &TimeFormat) -> bool {
     *format == TimeFormat::default()
 }

@@ -47,7 +47,7 @@ impl TimeFormat {
     }
 
     /// Guesses the format from a sample of texts: the first that reads all of them.
-    pub fn infer<'a>(texts: impl Iterator<Item = &'a str> + Clone) -> Option<Self> {
+    pub fn infer<'a>(texts: &(impl Iterator<Item = &'a str> + Clone)) -> Option<Self> {
         texts.clone().next()?;
         // A plain number counts as a time only within 1990 to 2100, or any column of numbers
         // would pass for one.
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn the_format_is_inferred_only_from_plausible_times() {
-        let infer = |texts: &[&str]| TimeFormat::infer(texts.iter().copied());
+        let infer = |texts: &[&str]| TimeFormat::infer(&texts.iter().copied());
         assert_eq!(infer(&["2013-07-04 00:00:00"]), Some(TimeFormat::Rfc3339));
         assert_eq!(infer(&["1700000000", "1700000060"]), Some(TimeFormat::EpochS));
         assert_eq!(infer(&["1700000000000"]), Some(TimeFormat::EpochMs));

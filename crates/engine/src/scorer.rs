@@ -321,6 +321,7 @@ fn ticks(module: &Module, budget: Budget) -> u64 {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn call_error(error: wasmtime::Error) -> CallError {
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => CallError::Deadline,

@@ -130,7 +130,7 @@ impl ColumnSample {
     }
 
     fn time_format(&self) -> Option<TimeFormat> {
-        TimeFormat::infer(self.present())
+        TimeFormat::infer(&self.present())
     }
 
     /// Whether values come again: an entity or a category, not an identifier of the row.

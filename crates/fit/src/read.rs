@@ -265,6 +265,7 @@ fn is_anomalous(label: &str) -> bool {
 
 /// Reads cells as texts, whatever the format; a missing cell is an empty text.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it, and it is never moved on")]
 pub(crate) enum CellReader<R: Read> {
     Csv {
         reader: Box<csv::Reader<Hashing<R>>>,
@@ -415,6 +416,7 @@ fn event_object(line: &[u8]) -> Result<serde_json::Map<String, Value>, String> {
 
 fn sniff_delimiter(start: &[u8]) -> u8 {
     let first_line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    #[expect(clippy::naive_bytecount, reason = "a header is short")]
     let count = |delimiter: u8| first_line.iter().filter(|byte| **byte == delimiter).count();
     // Comma wins ties: it is listed last and `max_by_key` keeps the last.
     [b'\t', b';', b','].into_iter().max_by_key(|delimiter| count(*delimiter)).unwrap_or(b',')

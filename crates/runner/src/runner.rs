@@ -59,7 +59,7 @@ struct Candidate {
     /// Events scored, and verdicts other than warming-up, since the last look.
     scored: u64,
     champion_counted: u64,
-    candidate_counted: u64,
+    own_counted: u64,
     compared: u64,
     agreed: u64,
 }
@@ -172,7 +172,7 @@ impl Runner {
             since: self.next_offset,
             scored: 0,
             champion_counted: 0,
-            candidate_counted: 0,
+            own_counted: 0,
             compared: 0,
             agreed: 0,
         });
@@ -289,7 +289,7 @@ impl Runner {
             let Judgement::Scored { row, .. } = pair.1 else { continue };
             let theirs = candidate.slot.outcome(*row);
             candidate.scored += 1;
-            candidate.candidate_counted += u64::from(theirs != Outcome::WarmingUp);
+            candidate.own_counted += u64::from(theirs != Outcome::WarmingUp);
             if counted && theirs != Outcome::WarmingUp {
                 candidate.compared += 1;
                 candidate.agreed += u64::from(ours == theirs);
@@ -303,14 +303,13 @@ impl Runner {
         if offset / SWAP_STEP == candidate.since / SWAP_STEP {
             return;
         }
-        let warm =
-            candidate.candidate_counted as f64 >= WARM_SHARE * candidate.champion_counted as f64;
+        let warm = candidate.own_counted as f64 >= WARM_SHARE * candidate.champion_counted as f64;
         // A step that began in its middle or held few events shows nothing. Where even the champion
         // is warming up for ever, there is nothing to wait for.
         let has_worked =
             candidate.scored >= SWAP_STEP / 2 && candidate.since.is_multiple_of(SWAP_STEP);
         candidate.since = offset / SWAP_STEP * SWAP_STEP;
-        (candidate.scored, candidate.champion_counted, candidate.candidate_counted) = (0, 0, 0);
+        (candidate.scored, candidate.champion_counted, candidate.own_counted) = (0, 0, 0);
         if warm
             && has_worked
             && let Some(candidate) = self.candidate.take()
@@ -333,7 +332,7 @@ impl Runner {
                 since: candidate.since,
                 scored: candidate.scored,
                 champion_counted: candidate.champion_counted,
-                candidate_counted: candidate.candidate_counted,
+                candidate_counted: candidate.own_counted,
                 compared: candidate.compared,
                 agreed: candidate.agreed,
             }),
@@ -379,7 +378,7 @@ impl Runner {
                     since: latest.since,
                     scored: latest.scored,
                     champion_counted: latest.champion_counted,
-                    candidate_counted: latest.candidate_counted,
+                    own_counted: latest.candidate_counted,
                     compared: latest.compared,
                     agreed: latest.agreed,
                 })

@@ -166,7 +166,7 @@ impl Slot {
         }
         if let Err(error) = result {
             let mut misses_left = DEADLINES_MAX;
-            self.search(0..self.batch.rows(), error, &mut misses_left, &mut culprits);
+            self.search(0..self.batch.rows(), &error, &mut misses_left, &mut culprits);
         }
         culprits
     }
@@ -175,7 +175,7 @@ impl Slot {
     fn search(
         &mut self,
         rows: Range<usize>,
-        error: CallError,
+        error: &CallError,
         misses_left: &mut u32,
         culprits: &mut Vec<(usize, CallError)>,
     ) {
@@ -191,7 +191,7 @@ impl Slot {
                 Err(error) => {
                     *misses_left =
                         misses_left.saturating_sub(u32::from(error == CallError::Deadline));
-                    self.search(half, error, misses_left, culprits);
+                    self.search(half, &error, misses_left, culprits);
                 }
             }
         }

@@ -176,13 +176,13 @@ impl Pump {
             let step = tokio::select! {
                 biased;
                 () = stop.cancelled() => Step::Stop,
-                offer = self.offers.recv(), if offers_open => match offer {
-                    Some(offer) => Step::Offer(offer),
-                    None => {
+                offer = self.offers.recv(), if offers_open => {
+                    let Some(offer) = offer else {
                         offers_open = false;
                         continue;
-                    }
-                },
+                    };
+                    Step::Offer(offer)
+                }
                 () = timer, if self.since_checkpoint > 0 => Step::Checkpoint,
                 delivery = self.source.next(self.settings.batch_rows_max) => Step::Delivery(delivery?),
             };
