@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     /// Directory for the key and for trust.json.
     #[arg(long, default_value = "keys")]
     out: PathBuf,
-    /// Name of the key: it is written to <name>.key.
+    /// Name of the key: it is written to NAME.key.
     #[arg(long, default_value = "promoter")]
     name: String,
     /// What the key may sign; given more than once for several.

@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     /// Seed of every random choice: the same data, configuration and seed give the same module.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// The module; its signature is written beside it as <name>.sig.
+    /// The module; its signature is written beside it as NAME.sig.
     #[arg(long, default_value = "detector.wasm")]
     out: PathBuf,
     /// Key to sign with [default: your developer key].

@@ -5,6 +5,7 @@ use crate::calibration;
 use crate::forest::{self, BLOCK_ROWS};
 use crate::model::{CalibrationModel, ForestModel, Model, ModelError};
 use crate::pipeline::{self, RowKind};
+use crate::tails;
 use core::fmt;
 use twinge_contract::abi::{Outcome, VERDICT_LATE};
 
@@ -200,6 +201,11 @@ impl<'a> Detector<'a> {
     /// Scores of feature rows.
     fn score_rows(&self, rows: &[f32], scores: &mut [f64]) {
         forest::raw_scores(&self.forest, rows, self.width, scores);
+        if let Some(tails) = &self.model.tails {
+            for (score, features) in scores.iter_mut().zip(rows.chunks_exact(self.width)) {
+                *score = tails::fuse(tails, *score, tails::surprise(tails, features));
+            }
+        }
         for score in scores {
             *score = calibration::score(&self.calibration, *score);
         }

@@ -1,7 +1,7 @@
 //! The detector as pure maths: from an input row and an entity's state to a score and a new state.
 //!
 //! A row goes through [`pipeline`] (inputs to features, with the entity's past), [`forest`] (features
-//! to a raw score) and [`calibration`] (raw score to a score whose threshold is 1); an anomalous row
+//! to a raw score, together with [`tails`]) and [`calibration`] (raw score to a score whose threshold is 1); an anomalous row
 //! through [`attribution`] too. [`model`] is how all their parameters lie in memory, and
 //! [`detector`] runs a batch.
 //!
@@ -21,6 +21,7 @@ pub mod detector;
 pub mod forest;
 pub mod model;
 pub mod pipeline;
+pub mod tails;
 
 pub use detector::{Batch, BatchError, Detector};
 pub use model::{Model, ModelError};

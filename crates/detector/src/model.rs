@@ -39,6 +39,8 @@ enum Tag {
     ForestThresholds = 22,
     ForestFeatures = 23,
     ForestLeaves = 24,
+    TailBounds = 25,
+    TailFusion = 26,
     CalibrationRaw = 30,
     CalibrationScore = 31,
     CalibrationThreshold = 32,
@@ -71,6 +73,8 @@ pub struct Model<'a> {
     pub category_unseen: &'a [f64],
     /// Isolation forest, when the model has one.
     pub forest: Option<ForestModel<'a>>,
+    /// Tails, when the model looks at them beside the forest.
+    pub tails: Option<TailModel<'a>>,
     /// Calibration, when the model has been calibrated.
     pub calibration: Option<CalibrationModel<'a>>,
 }
@@ -103,6 +107,16 @@ pub struct ForestModel<'a> {
     pub features: &'a [u8],
     /// Path lengths in [`LEAF_UNITS`] to the step.
     pub leaves: &'a [u16],
+}
+
+/// How far out each feature usually goes, and how forest and tails are put together; see
+/// [`crate::tails`].
+#[derive(Clone, Copy, Debug)]
+pub struct TailModel<'a> {
+    /// Per feature: one over one plus the usual extent, downwards and upwards.
+    pub bounds: &'a [[f64; 2]],
+    /// Median and reciprocal spread of the forest's raw scores, then of the tails'.
+    pub fusion: [f64; 4],
 }
 
 /// Units of a leaf's path length in one step. Whole units make the sum over trees exact, so that
@@ -176,6 +190,12 @@ impl<'a> Model<'a> {
             } else {
                 None
             },
+            tails: if sections.has(Tag::TailBounds) {
+                let fusion = *sections.one(Tag::TailFusion)?;
+                Some(TailModel { bounds: sections.array(Tag::TailBounds)?, fusion })
+            } else {
+                None
+            },
             calibration: if sections.has(Tag::CalibrationRaw) {
                 Some(CalibrationModel::parse(&sections)?)
             } else {
@@ -214,6 +234,11 @@ impl<'a> Model<'a> {
                 codes.is_some_and(|codes| codes.is_sorted_by(|a, b| a < b)),
                 Tag::CategoryRanges,
             )?;
+        }
+        if let Some(tails) = &self.tails {
+            ensure(tails.bounds.len() == self.features.len(), Tag::TailBounds)?;
+            ensure(all_finite(tails.bounds.as_flattened()), Tag::TailBounds)?;
+            ensure(all_finite(&tails.fusion), Tag::TailFusion)?;
         }
         match &self.forest {
             Some(forest) => forest.check(self.features.len()),
@@ -330,7 +355,7 @@ impl<'a> Sections<'a> {
 }
 
 #[cfg(feature = "encode")]
-pub use encode::{CalibrationParts, ForestParts, ModelParts};
+pub use encode::{CalibrationParts, ForestParts, ModelParts, TailParts};
 
 #[cfg(feature = "encode")]
 mod encode {
@@ -354,6 +379,7 @@ mod encode {
         pub category_values: Vec<f64>,
         pub category_unseen: Vec<f64>,
         pub forest: Option<ForestParts>,
+        pub tails: Option<TailParts>,
         pub calibration: Option<CalibrationParts>,
     }
 
@@ -367,6 +393,14 @@ mod encode {
         pub thresholds: Vec<f32>,
         pub features: Vec<u8>,
         pub leaves: Vec<u16>,
+    }
+
+    /// Tails; see [`super::TailModel`].
+    #[derive(Clone, Debug, PartialEq)]
+    #[expect(missing_docs, reason = "the fields are documented where they are read")]
+    pub struct TailParts {
+        pub bounds: Vec<[f64; 2]>,
+        pub fusion: [f64; 4],
     }
 
     /// Calibration arrays; see [`super::CalibrationModel`].
@@ -400,6 +434,10 @@ mod encode {
                 writer.section(Tag::ForestThresholds, &forest.thresholds);
                 writer.section(Tag::ForestFeatures, &forest.features);
                 writer.section(Tag::ForestLeaves, &forest.leaves);
+            }
+            if let Some(tails) = &self.tails {
+                writer.section(Tag::TailBounds, &tails.bounds);
+                writer.section(Tag::TailFusion, &[tails.fusion]);
             }
             if let Some(calibration) = &self.calibration {
                 writer.section(Tag::CalibrationRaw, &calibration.raw);

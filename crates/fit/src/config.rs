@@ -71,8 +71,10 @@ pub struct DetectorSettings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DetectorKind {
-    /// Isolation forest.
+    /// Isolation forest, and the tail of each feature beside it.
     #[default]
+    ForestAndTails,
+    /// Isolation forest alone.
     IsolationForest,
 }
 
@@ -80,6 +82,7 @@ impl DetectorKind {
     /// The word in files.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::ForestAndTails => "forest-and-tails",
             Self::IsolationForest => "isolation-forest",
         }
     }

@@ -230,6 +230,7 @@ pub fn lay_out(
         category_values: Vec::new(),
         category_unseen: Vec::new(),
         forest: None,
+        tails: None,
         calibration: None,
     }
 }

@@ -1,7 +1,7 @@
 //! From historical data to a module: read, fit, calibrate, link.
 //!
 //! ```text
-//! read -> table -> (scales, features) -> forest -> calibrate -> link -> module
+//! read -> table -> (scales, features) -> forest, tails -> calibrate -> link -> module
 //! ```
 //! The same data, configuration and seed give the same bytes on every platform, wasm32 included:
 //! random numbers come from one named generator, sums have one order, and nothing here asks for the
@@ -21,6 +21,7 @@ pub mod read;
 pub mod reference;
 pub mod scale;
 pub mod table;
+pub mod tails;
 pub mod train;
 
 pub use config::{Config, ConfigError, ValidConfig};

@@ -1,7 +1,7 @@
 //! From a table to a module.
 
 use crate::calibrate::{Calibrated, calibrate};
-use crate::config::ValidConfig;
+use crate::config::{DetectorKind, ValidConfig};
 use crate::evaluate::{auc_roc, average_precision};
 use crate::features::lay_out;
 use crate::forest::{ForestError, IsolationForest};
@@ -10,18 +10,20 @@ use crate::random::Random;
 use crate::reference::{category_counts, histograms};
 use crate::scale::centre_and_scale;
 use crate::table::Table;
+use crate::tails;
 use linfa::ParamGuard;
 use linfa::dataset::DatasetBase;
 use linfa::traits::Fit;
-use ndarray::{Array2, Axis};
+use ndarray::{Array2, ArrayView1, Axis};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use thiserror::Error;
 use twinge_contract::manifest::{DetectorInfo, Lineage, Manifest, StreamRules, ThresholdInfo};
 use twinge_contract::{abi, category};
 use twinge_detector::forest::{BLOCK_ROWS, raw_scores, row_width};
-use twinge_detector::model::{ForestModel, ForestParts, ModelParts};
+use twinge_detector::model::{ForestModel, ForestParts, ModelParts, TailModel};
 use twinge_detector::pipeline::{self, RowKind};
+use twinge_detector::tails::{fuse, surprise};
 use twinge_detector::{Model, ModelError};
 
 /// Fewest rows that a detector is fitted to.
@@ -113,7 +115,8 @@ pub fn train(
     let kinds = run.scale_features()?;
     let (fit_rows, held_back) = run.usable_rows(&kinds)?;
     let forest = run.fit(&fit_rows)?;
-    let raw = run.raw_scores(&forest)?;
+    let bounds = run.tail_bounds(&fit_rows);
+    let raw = run.raw_scores(&forest, bounds, &held_back)?;
     let calibrated = calibrate(
         held_back.iter().map(|row| raw[*row as usize]).collect(),
         config.written.threshold.false_alarm_rate,
@@ -289,7 +292,46 @@ impl<'a> Run<'a> {
         Ok(parts)
     }
 
-    fn raw_scores(&mut self, forest: &ForestParts) -> Result<Vec<f64>, TrainError> {
+    /// The usual extents of all features, where the detector looks at tails.
+    fn tail_bounds(&self, rows: &[u32]) -> Option<Vec<[f64; 2]>> {
+        if self.config.written.detector.kind != DetectorKind::ForestAndTails {
+            return None;
+        }
+        Some(
+            self.features.columns().into_iter().map(|column| tails::bounds(column, rows)).collect(),
+        )
+    }
+
+    /// The raw score of every row; how forest and tails are put together follows from the held-back
+    /// rows.
+    fn raw_scores(
+        &mut self,
+        forest: &ForestParts,
+        bounds: Option<Vec<[f64; 2]>>,
+        held_back: &[u32],
+    ) -> Result<Vec<f64>, TrainError> {
+        let surprises = bounds.as_ref().map(|bounds| self.surprises(bounds));
+        let mut raw = self.forest_scores(forest)?;
+        let (Some(bounds), Some(surprises)) = (bounds, surprises) else { return Ok(raw) };
+        let of_held_back = |raw: &[f64]| held_back.iter().map(|row| raw[*row as usize]).collect();
+        let parts = tails::fuse(bounds, of_held_back(&raw), of_held_back(&surprises));
+        let model = TailModel { bounds: &parts.bounds, fusion: parts.fusion };
+        for (raw, surprise) in raw.iter_mut().zip(&surprises) {
+            *raw = fuse(&model, *raw, *surprise);
+        }
+        self.parts.tails = Some(parts);
+        Ok(raw)
+    }
+
+    fn surprises(&self, bounds: &[[f64; 2]]) -> Vec<f64> {
+        let model = TailModel { bounds, fusion: [0.0; 4] };
+        let row = |row: ArrayView1<'_, f32>| {
+            surprise(&model, row.as_slice().expect("rows are contiguous"))
+        };
+        self.features.rows().into_iter().map(row).collect()
+    }
+
+    fn forest_scores(&mut self, forest: &ForestParts) -> Result<Vec<f64>, TrainError> {
         let forest = borrow(forest);
         let width = row_width(self.features.ncols());
         let mut block = vec![0.0f32; BLOCK_ROWS * width];

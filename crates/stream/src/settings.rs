@@ -31,7 +31,7 @@ pub struct Flags {
     /// Check the configuration and end.
     #[arg(long)]
     pub check: bool,
-    /// Detector module, with its signature beside it as <name>.sig.
+    /// Detector module, with its signature beside it as NAME.sig.
     #[arg(long, env = "TWINGE_MODULE", conflicts_with_all = ["registry", "detector"])]
     module: Option<PathBuf>,
     /// Directory of a registry to follow, with --detector and --channel.
