@@ -26,6 +26,7 @@ const FIELDS_MAX = 255;
 const LAYOUT_BYTES = 40;
 const FLAG_EXPLAIN_ALL = 1;
 const VERDICT_LATE = 1 << 8;
+const VERDICT_CONTINUES = 1 << 9;
 
 /** The functions that a module exports, and their numbers of parameters. */
 const FUNCTIONS = { twinge_abi: 0, twinge_prepare: 2, twinge_score: 3 };
@@ -62,6 +63,7 @@ const SINGLE_ENTITY = "all";
  * @property {typeof OUTCOMES[number]} outcome
  * @property {number} score At least 1 means anomalous.
  * @property {boolean} late The event came too late to change its entity's state.
+ * @property {boolean} continues The event goes on with an episode that was told already.
  * @property {Float32Array} attribution What each field, and in the last place time, adds to the
  *   score; zeros where nothing was asked for.
  */
@@ -335,11 +337,12 @@ class Instance {
       const word = view.getUint32(layout.verdicts + row * 4, true);
       const outcome = OUTCOMES[word & 0xff];
       const attribution = attributions.subarray(row * width, (row + 1) * width);
-      const isKnown = outcome !== undefined && (word & ~(0xff | VERDICT_LATE)) === 0;
+      const isKnown = outcome !== undefined && (word & ~(0xff | VERDICT_LATE | VERDICT_CONTINUES)) === 0;
       if (!isKnown || !Number.isFinite(score) || !attribution.every(Number.isFinite)) {
         throw new CallError(`module answered row ${row} with what is no verdict`);
       }
-      return { outcome, score, late: (word & VERDICT_LATE) !== 0, attribution };
+      const [late, continues] = [VERDICT_LATE, VERDICT_CONTINUES].map((flag) => (word & flag) !== 0);
+      return { outcome, score, late, continues, attribution };
     });
     const bytes = new Uint8Array(view.buffer, layout.states, states * this.#stateBytes);
     return { results, states: bytes.slice() };

@@ -7,6 +7,8 @@
 mod bindings;
 mod demo;
 mod native;
+mod numpy;
+mod quality;
 mod run;
 mod test;
 
@@ -27,6 +29,8 @@ enum Verb {
     Demo(demo::Arguments),
     /// Everything that must pass.
     Test(test::Arguments),
+    /// Train and score public data sets, for an evaluator to judge.
+    Quality(quality::Arguments),
     /// Make the JavaScript bindings of the trainer.
     #[cfg(feature = "web")]
     Bindings(bindings::Arguments),
@@ -36,6 +40,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
+        Verb::Quality(arguments) => quality::run(&arguments),
         #[cfg(feature = "web")]
         Verb::Bindings(arguments) => bindings::run(&arguments),
     };

@@ -126,6 +126,9 @@ impl Layout {
 
 /// Added to a verdict word: the event came too late, so the entity's state was left alone.
 pub const VERDICT_LATE: u32 = 1 << 8;
+/// Added to a verdict word: the row goes on with an episode that has been told already, so its score
+/// was held back.
+pub const VERDICT_CONTINUES: u32 = 1 << 9;
 
 /// What a detector says of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -63,12 +63,15 @@ impl Default for StreamRules {
 /// The detector in words and settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DetectorInfo {
-    /// Kind, such as `isolation-forest`.
+    /// Kinds that take part, such as `isolation-forest+tails`.
     pub kind: String,
     /// Settings of that kind.
     pub settings: BTreeMap<String, Value>,
     /// Features computed from the inputs, in order.
     pub features: Vec<String>,
+    /// Why it is made as it is, in sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub why: Vec<String>,
 }
 
 /// The threshold in figures.

@@ -48,6 +48,9 @@ pub struct VerdictData {
     /// The event was older than the allowed lateness and left no trace in the entity's state.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub late: bool,
+    /// The event goes on with an episode that was told already, so its score was held back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub continues: bool,
     /// What made the score, largest first; only for anomalous events.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attribution: Vec<Contribution>,

@@ -1,20 +1,16 @@
 //! A batch: rows in, scores, verdicts and new states out.
 
 use crate::attribution::attribute;
-use crate::calibration;
 use crate::forest::{self, BLOCK_ROWS};
-use crate::model::{CalibrationModel, ForestModel, Model, ModelError};
+use crate::model::{Model, ModelError};
 use crate::pipeline::{self, RowKind};
-use crate::tails;
 use core::fmt;
-use twinge_contract::abi::{Outcome, VERDICT_LATE};
+use twinge_contract::abi::{Outcome, VERDICT_CONTINUES, VERDICT_LATE};
 
-/// A model that is complete enough to score with.
+/// A model and the width of its feature rows in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Detector<'a> {
     model: Model<'a>,
-    forest: ForestModel<'a>,
-    calibration: CalibrationModel<'a>,
     width: usize,
 }
 
@@ -61,19 +57,17 @@ impl<'a> Detector<'a> {
     /// Reads a detector in place; `bytes` must start at a multiple of eight.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ModelError> {
         let model = Model::parse(bytes)?;
-        let forest = model.forest.ok_or(ModelError::Header)?;
-        let calibration = model.calibration.ok_or(ModelError::Header)?;
-        Ok(Self { model, forest, calibration, width: forest::row_width(model.features.len()) })
+        Ok(Self { model, width: forest::row_width(model.pipeline.features.len()) })
     }
 
     /// Inputs of a row.
     pub fn fields(&self) -> usize {
-        self.model.shape.fields as usize
+        self.model.pipeline.shape.fields as usize
     }
 
     /// Words of state of an entity.
     pub fn state_words(&self) -> usize {
-        self.model.shape.state_words as usize
+        self.model.pipeline.shape.state_words as usize
     }
 
     /// Values of working room that [`Self::score`] wants.
@@ -133,8 +127,8 @@ impl<'a> Detector<'a> {
             let entity = batch.entities[row] as usize;
             let state = &mut batch.states[entity * words..(entity + 1) * words];
             let inputs = &batch.inputs[row * fields..(row + 1) * fields];
-            let (features, padding) = features.split_at_mut(self.model.features.len());
-            *kind = pipeline::row(&self.model, batch.times[row], inputs, state, features);
+            let (features, padding) = features.split_at_mut(self.model.pipeline.features.len());
+            *kind = pipeline::row(&self.model.pipeline, batch.times[row], inputs, state, features);
             padding.fill(0.0);
         }
         kinds
@@ -149,19 +143,30 @@ impl<'a> Detector<'a> {
     ) {
         let mut scores = [0.0; BLOCK_ROWS];
         let scores = &mut scores[..rows.len()];
-        self.score_rows(&block[..rows.len() * self.width], scores);
-        for ((row, kind), score) in rows.zip(kinds).zip(scores) {
+        self.raw_scores(&block[..rows.len() * self.width], scores);
+        let (words, calibration) = (self.state_words(), &self.model.calibration);
+        for ((row, kind), raw) in rows.zip(kinds).zip(scores) {
+            let entity = batch.entities[row] as usize;
+            let state = &mut batch.states[entity * words..(entity + 1) * words];
+            let told = match kind {
+                RowKind { empty: true, .. } => 0.0,
+                _ => self.model.alarms.told(*raw, calibration.threshold, state, kind.late),
+            };
+            let score = if kind.empty { 0.0 } else { calibration.score(told) };
+            let continues = *raw >= calibration.threshold && told < calibration.threshold;
             let outcome = if kind.empty {
                 Outcome::Invalid
             } else if kind.warming_up {
                 Outcome::WarmingUp
-            } else if *score >= 1.0 {
+            } else if score >= 1.0 {
                 Outcome::Anomalous
             } else {
                 Outcome::Normal
             };
-            batch.scores[row] = if kind.empty { 0.0 } else { *score };
-            batch.verdicts[row] = outcome.code() | if kind.late { VERDICT_LATE } else { 0 };
+            batch.scores[row] = score;
+            batch.verdicts[row] = outcome.code()
+                | if kind.late { VERDICT_LATE } else { 0 }
+                | if continues && outcome == Outcome::Normal { VERDICT_CONTINUES } else { 0 };
         }
     }
 
@@ -184,7 +189,7 @@ impl<'a> Detector<'a> {
             }
             // Padding belongs to no group: it is zero in the row and stays so.
             let group_of =
-                |feature: usize| self.model.features.get(feature).map_or(groups, |f| f[1] as usize);
+                |feature: usize| self.model.pipeline.features.get(feature).map_or(groups, |f| f[1] as usize);
             let score_rows = |rows: &[f32], scores: &mut [f64]| self.score_rows(rows, scores);
             attribute(
                 batch.scores[row],
@@ -198,16 +203,15 @@ impl<'a> Detector<'a> {
         }
     }
 
-    /// Scores of feature rows.
+    fn raw_scores(&self, rows: &[f32], raw: &mut [f64]) {
+        self.model.parts.raw_scores(rows, self.width, self.model.pipeline.features.len(), raw);
+    }
+
+    /// Scores of feature rows, before the rule of alarms.
     fn score_rows(&self, rows: &[f32], scores: &mut [f64]) {
-        forest::raw_scores(&self.forest, rows, self.width, scores);
-        if let Some(tails) = &self.model.tails {
-            for (score, features) in scores.iter_mut().zip(rows.chunks_exact(self.width)) {
-                *score = tails::fuse(tails, *score, tails::surprise(tails, features));
-            }
-        }
+        self.raw_scores(rows, scores);
         for score in scores {
-            *score = calibration::score(&self.calibration, *score);
+            *score = self.model.calibration.score(*score);
         }
     }
 }

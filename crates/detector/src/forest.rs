@@ -5,7 +5,83 @@
 //! eight walks at once, of eight rows through a tree or, when there are fewer rows, of one row
 //! through eight trees. Path lengths are whole numbers, so both give the same sum.
 
-use crate::model::ForestModel;
+use crate::model::{ModelError, Sections, Tag, ensure};
+
+/// Units of a leaf's path length in one step. Whole units make the sum over trees exact, so that
+/// its order cannot matter.
+pub const LEAF_UNITS: f64 = 2048.0;
+
+/// Deepest tree that a model may have.
+pub const DEPTH_MAX: u32 = 12;
+
+/// Most trees that a model may have; more would overflow the sum of path lengths.
+pub const TREES_MAX: u32 = 1024;
+
+/// A forest's arrays; every tree has `1 << depth` places in each.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Forest<'a> {
+    /// Number of trees.
+    pub trees: u32,
+    /// Steps from the root to a leaf.
+    pub depth: u32,
+    /// One over the expected path length summed over all trees, in units of [`LEAF_UNITS`].
+    pub norm: f64,
+    /// Split thresholds in heap order, as the upper half of a float's bits ([`threshold`]): a row
+    /// goes right when its feature is larger.
+    pub thresholds: &'a [u16],
+    /// Split features in heap order.
+    pub features: &'a [u8],
+    /// Path lengths in [`LEAF_UNITS`] to the step.
+    pub leaves: &'a [u16],
+}
+
+impl<'a> Forest<'a> {
+    pub(crate) fn parse(sections: &Sections<'a>, features: usize) -> Result<Self, ModelError> {
+        let [shape, norm, thresholds, split, leaves] =
+            [0, 1, 2, 3, 4].map(|field| Tag::PART.field(field));
+        let [trees, depth] = *sections.one::<[u32; 2]>(shape)?;
+        let forest = Self {
+            trees,
+            depth,
+            norm: *sections.one(norm)?,
+            thresholds: sections.array(thresholds)?,
+            features: sections.array(split)?,
+            leaves: sections.array(leaves)?,
+        };
+        ensure((1..=TREES_MAX).contains(&trees) && (1..=DEPTH_MAX).contains(&depth), shape)?;
+        let places = (trees as usize) << depth;
+        ensure(forest.norm.is_finite() && forest.norm > 0.0, norm)?;
+        ensure(forest.thresholds.len() == places, thresholds)?;
+        ensure(forest.leaves.len() == places, leaves)?;
+        ensure(forest.features.len() == places, split)?;
+        let known = |feature: &u8| usize::from(*feature) < features;
+        ensure(forest.features.iter().all(known), split)?;
+        Ok(forest)
+    }
+
+    /// The raw score of one row of any width, by the slow, obvious walk.
+    pub fn raw_score(&self, row: &[f32]) -> f64 {
+        let mut sum = [0];
+        path_sums_of_any_depth(self, row, row.len(), &mut sum);
+        libm::exp2(-f64::from(sum[0]) * self.norm)
+    }
+
+    #[cfg(feature = "encode")]
+    pub(crate) fn write(&self, writer: &mut crate::model::Writer) {
+        writer.section(Tag::PART.field(0), &[[self.trees, self.depth]]);
+        writer.section(Tag::PART.field(1), &[self.norm]);
+        writer.section(Tag::PART.field(2), self.thresholds);
+        writer.section(Tag::PART.field(3), self.features);
+        writer.section(Tag::PART.field(4), self.leaves);
+    }
+}
+
+/// The float that a stored threshold stands for. Two bytes are enough: thresholds are random, and
+/// the training takes only those that it can store.
+#[inline]
+pub fn threshold(stored: u16) -> f32 {
+    f32::from_bits(u32::from(stored) << 16)
+}
 
 /// Rows that are scored together at most.
 pub const BLOCK_ROWS: usize = 64;
@@ -29,7 +105,7 @@ pub fn row_width(features: usize) -> usize {
 
 /// Raw scores of at most [`BLOCK_ROWS`] rows of [`row_width`] features each: between 0 and 1,
 /// larger is more anomalous, as in the paper's equation 2.
-pub fn raw_scores(forest: &ForestModel<'_>, rows: &[f32], width: usize, raw: &mut [f64]) {
+pub fn raw_scores(forest: &Forest<'_>, rows: &[f32], width: usize, raw: &mut [f64]) {
     let mut sums = [0u32; BLOCK_ROWS];
     let sums = &mut sums[..raw.len()];
     match width {
@@ -43,7 +119,7 @@ pub fn raw_scores(forest: &ForestModel<'_>, rows: &[f32], width: usize, raw: &mu
     }
 }
 
-fn path_sums<const WIDTH: usize>(forest: &ForestModel<'_>, rows: &[f32], sums: &mut [u32]) {
+fn path_sums<const WIDTH: usize>(forest: &Forest<'_>, rows: &[f32], sums: &mut [u32]) {
     let (rows, _) = rows.as_chunks::<WIDTH>();
     let rows = &rows[..sums.len()];
     let trees = Trees {
@@ -64,7 +140,7 @@ fn path_sums<const WIDTH: usize>(forest: &ForestModel<'_>, rows: &[f32], sums: &
 }
 
 /// The slow, obvious walk; also the reference that the fast one is tested against.
-fn path_sums_of_any_depth(forest: &ForestModel<'_>, rows: &[f32], width: usize, sums: &mut [u32]) {
+fn path_sums_of_any_depth(forest: &Forest<'_>, rows: &[f32], width: usize, sums: &mut [u32]) {
     let places = 1usize << forest.depth;
     for (row, sum) in rows.chunks_exact(width).zip(sums) {
         for tree in 0..forest.trees as usize {
@@ -72,7 +148,7 @@ fn path_sums_of_any_depth(forest: &ForestModel<'_>, rows: &[f32], width: usize, 
             let mut node = 0;
             for _ in 0..forest.depth {
                 let feature = usize::from(forest.features[start + node]);
-                node = 2 * node + 1 + usize::from(row[feature] > forest.thresholds[start + node]);
+                node = 2 * node + 1 + usize::from(row[feature] > threshold(forest.thresholds[start + node]));
             }
             *sum += u32::from(forest.leaves[start + node - (places - 1)]);
         }
@@ -81,7 +157,7 @@ fn path_sums_of_any_depth(forest: &ForestModel<'_>, rows: &[f32], width: usize, 
 
 /// A forest whose trees have [`USUAL_PLACES`] places.
 struct Trees<'a> {
-    thresholds: &'a [[f32; USUAL_PLACES]],
+    thresholds: &'a [[u16; USUAL_PLACES]],
     features: &'a [[u8; USUAL_PLACES]],
     leaves: &'a [[u16; USUAL_PLACES]],
     // Read at run time on purpose: with a constant depth the loop is unrolled into code that is
@@ -142,13 +218,13 @@ impl Trees<'_> {
 #[inline]
 fn step<const WIDTH: usize>(
     row: &[f32; WIDTH],
-    thresholds: &[f32; USUAL_PLACES],
+    thresholds: &[u16; USUAL_PLACES],
     features: &[u8; USUAL_PLACES],
     node: usize,
 ) -> usize {
     let place = node % USUAL_PLACES;
     let feature = usize::from(features[place]) % WIDTH;
-    2 * node + 1 + usize::from(row[feature] > thresholds[place])
+    2 * node + 1 + usize::from(row[feature] > threshold(thresholds[place]))
 }
 
 #[inline]
@@ -158,18 +234,17 @@ fn leaf(leaves: &[u16; USUAL_PLACES], node: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
     use super::*;
     use proptest::prelude::*;
     use std::vec::Vec;
 
-    fn forest_strategy() -> impl Strategy<Value = (Vec<f32>, Vec<u8>, Vec<u16>, Vec<f32>)> {
+    fn forest_strategy() -> impl Strategy<Value = (Vec<u16>, Vec<u8>, Vec<u16>, Vec<f32>)> {
         let value =
             prop_oneof![Just(0.0f32), Just(1.0), Just(f32::INFINITY), Just(-1e6), -2.0f32..2.0];
         (1usize..21, 1usize..65).prop_flat_map(move |(trees, rows)| {
             let places = trees * USUAL_PLACES;
             (
-                proptest::collection::vec(value.clone(), places),
+                proptest::collection::vec(value.clone().prop_map(|v| (v.to_bits() >> 16) as u16), places),
                 proptest::collection::vec(0u8..11, places),
                 proptest::collection::vec(0u16..=u16::MAX, places),
                 proptest::collection::vec(value.clone(), rows * 16),
@@ -181,7 +256,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(40))]
         #[test]
         fn fast_walks_equal_the_obvious_one((thresholds, features, leaves, rows) in forest_strategy()) {
-            let forest = ForestModel {
+            let forest = Forest {
                 trees: (thresholds.len() / USUAL_PLACES) as u32,
                 depth: USUAL_DEPTH,
                 norm: 1.0,

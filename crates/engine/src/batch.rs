@@ -1,6 +1,6 @@
 //! The rows of a call and what came of them, on the caller's side.
 
-use twinge_contract::abi::{Outcome, VERDICT_LATE};
+use twinge_contract::abi::{Outcome, VERDICT_CONTINUES, VERDICT_LATE};
 
 /// Rows, the states they touch, and the verdicts.
 ///
@@ -96,6 +96,11 @@ impl Batch {
     /// Whether a row came too late to change its entity's state.
     pub fn is_late(&self, row: usize) -> bool {
         self.verdicts[row] & VERDICT_LATE != 0
+    }
+
+    /// Whether a row goes on with an episode that has been told already.
+    pub fn continues(&self, row: usize) -> bool {
+        self.verdicts[row] & VERDICT_CONTINUES != 0
     }
 
     /// What each field, and in the last place time, adds to a row's score.

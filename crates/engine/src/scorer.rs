@@ -3,7 +3,7 @@
 use crate::batch::Batch;
 use crate::load::{LoadError, Module, TICK};
 use thiserror::Error;
-use twinge_contract::abi::{self, Layout, Outcome, ROWS_MAX, VERDICT_LATE};
+use twinge_contract::abi::{self, Layout, Outcome, ROWS_MAX, VERDICT_CONTINUES, VERDICT_LATE};
 use wasmtime::{Instance, Memory, Store, StoreLimits, StoreLimitsBuilder, Trap, TypedFunc};
 
 /// A module ready to score; it makes a new instance whenever it has none it can trust.
@@ -264,7 +264,8 @@ impl Running {
             scores.as_chunks::<8>().0.iter().zip(verdicts.as_chunks::<4>().0).enumerate()
         {
             let word = u32::from_le_bytes(*word);
-            let known = Outcome::from_code(word).is_some() && word & !(0xff | VERDICT_LATE) == 0;
+            let flags = VERDICT_LATE | VERDICT_CONTINUES;
+            let known = Outcome::from_code(word).is_some() && word & !(0xff | flags) == 0;
             if !known || !f64::from_le_bytes(*score).is_finite() {
                 return Err(CallError::Verdict(row));
             }

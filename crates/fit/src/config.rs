@@ -1,6 +1,6 @@
 //! `detector.toml`: what to train, checked whole before any data is read.
 
-use crate::features::{FeatureSpec, FeatureSpecError};
+use crate::features::FeatureSpecError;
 use crate::forest::{ForestError, IsolationForestParams};
 use linfa::ParamGuard;
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 use twinge_contract::manifest::{StreamRules, is_detector_name};
 use twinge_contract::schema::{Schema, SchemaError};
+use twinge_detector::part::PARTS_MAX;
 
 /// A `detector.toml` as it is written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -55,37 +56,142 @@ impl FeatureSettings {
     }
 }
 
-/// The detector's kind and settings.
+/// The detectors and their settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DetectorSettings {
-    /// Kind of detector.
-    pub kind: DetectorKind,
+    /// Which detectors take part.
+    pub kind: Kinds,
+    /// How their surprises become one score.
+    pub fusion: FusionChoice,
+    /// Whether the data is known to hold no anomalies; left out, that is believed of labelled data
+    /// only, whose labelled anomalies nothing is fitted to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clean: Option<bool>,
     /// Trees of an isolation forest.
     pub trees: u32,
     /// Rows that each tree is grown on.
     pub sample_rows: u32,
 }
 
+/// `"auto"`, one kind, or a list of kinds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Written", into = "Written")]
+pub enum Kinds {
+    /// Chosen by what the data shows.
+    #[default]
+    Auto,
+    /// These.
+    Given(Vec<DetectorKind>),
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Auto(AutoWord),
+    One(DetectorKind),
+    Many(Vec<DetectorKind>),
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum AutoWord {
+    Auto,
+}
+
+impl From<Written> for Kinds {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Auto(_) => Self::Auto,
+            Written::One(kind) => Self::Given(vec![kind]),
+            Written::Many(kinds) => Self::Given(kinds),
+        }
+    }
+}
+
+impl From<Kinds> for Written {
+    fn from(kinds: Kinds) -> Self {
+        match kinds {
+            Kinds::Auto => Self::Auto(AutoWord::Auto),
+            Kinds::Given(kinds) => match kinds.as_slice() {
+                [kind] => Self::One(*kind),
+                _ => Self::Many(kinds),
+            },
+        }
+    }
+}
+
 /// Kinds of detectors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DetectorKind {
-    /// Isolation forest, and the tail of each feature beside it.
-    #[default]
-    ForestAndTails,
-    /// Isolation forest alone.
+    /// Axis-parallel isolation forest.
     IsolationForest,
+    /// Isolation forest with slanted splits.
+    ExtendedForest,
+    /// Distance to the nearest of many references, by how sparse these are.
+    Neighbours,
+    /// Distance to references among the rows of unlabelled data that can be trusted.
+    TrustedNeighbours,
+    /// Gaussian mixture.
+    Mixture,
+    /// Robust Mahalanobis distance.
+    Mahalanobis,
+    /// What principal components leave unexplained.
+    Components,
+    /// Rarity of single features.
+    Histogram,
+    /// How far beyond the usual the most unusual feature lies.
+    Tails,
+    /// A single series against its own past: season, shift, rarity, turbulence.
+    Series,
+    /// Several sensors against their levels, which may wander.
+    Wander,
+    /// Amounts against each entity's own profile.
+    Ratio,
 }
 
 impl DetectorKind {
     /// The word in files.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::ForestAndTails => "forest-and-tails",
             Self::IsolationForest => "isolation-forest",
+            Self::ExtendedForest => "extended-forest",
+            Self::Neighbours => "neighbours",
+            Self::TrustedNeighbours => "trusted-neighbours",
+            Self::Mixture => "mixture",
+            Self::Mahalanobis => "mahalanobis",
+            Self::Components => "components",
+            Self::Histogram => "histogram",
+            Self::Tails => "tails",
+            Self::Series => "series",
+            Self::Wander => "wander",
+            Self::Ratio => "ratio",
         }
     }
+
+    /// The channels that it looks at, of every number.
+    pub fn channels(self) -> &'static [&'static str] {
+        match self {
+            Self::Series => &["season", "shift", "rarity", "turbulence"],
+            Self::Wander => &["wander"],
+            Self::Ratio => &["ratio"],
+            _ => &[],
+        }
+    }
+}
+
+/// How the surprises of several detectors become one score.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FusionChoice {
+    /// By the labels when there are enough, else by what the detectors are.
+    #[default]
+    Auto,
+    /// Their mean.
+    Mean,
+    /// The largest.
+    Largest,
 }
 
 impl DetectorSettings {
@@ -97,7 +203,13 @@ impl DetectorSettings {
 
 impl Default for DetectorSettings {
     fn default() -> Self {
-        Self { kind: DetectorKind::default(), trees: 100, sample_rows: 256 }
+        Self {
+            kind: Kinds::Auto,
+            fusion: FusionChoice::Auto,
+            clean: None,
+            trees: 100,
+            sample_rows: 256,
+        }
     }
 }
 
@@ -107,14 +219,23 @@ impl Default for DetectorSettings {
 pub struct ThresholdSettings {
     /// Share of normal events that may be called anomalous.
     pub false_alarm_rate: f64,
+    /// In place of the share: false alarms a day, by how many events the data has a day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alarms_per_day: Option<f64>,
     /// Share of the rows held back from fitting to set the threshold on: the last ones of a
-    /// stream, random ones of a table.
-    pub held_back: f64,
+    /// stream, random ones of a table. Left out, a stream holds back 0.3, and a table is fitted
+    /// several times, each time without the rows that are then scored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_back: Option<f64>,
+    /// Events after its highest score at which an episode ends; within one, only a new high alarms
+    /// again. 0 tells every score. Left out, a series has episodes and other data has not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub episode_events: Option<u32>,
 }
 
 impl Default for ThresholdSettings {
     fn default() -> Self {
-        Self { false_alarm_rate: 0.001, held_back: 0.3 }
+        Self { false_alarm_rate: 0.001, alarms_per_day: None, held_back: None, episode_events: None }
     }
 }
 
@@ -141,10 +262,6 @@ pub struct StreamSettings {
 pub struct ValidConfig {
     /// As it was written.
     pub written: Config,
-    /// Features to compute, in order.
-    pub features: Vec<FeatureSpec>,
-    /// Complete stream rules.
-    pub stream: StreamRules,
 }
 
 /// Why a configuration cannot be used.
@@ -177,6 +294,12 @@ pub enum ConfigError {
         /// Upper bound.
         below: f64,
     },
+    /// A number of alarms that cannot be meant.
+    #[error("key `threshold.alarms_per_day`: {0} is out of range: choose a positive number")]
+    AlarmsPerDay(f64),
+    /// No kinds, too many, or one twice.
+    #[error("key `detector.kind` lists {0} kinds: give \"auto\", or 1 to {most} different kinds", most = PARTS_MAX / 2)]
+    Kinds(usize),
     /// A stream rule outside its range.
     #[error(
         "key `stream.{0}` is out of range: it must be finite and not negative, and `entities_max` at least 1"
@@ -202,22 +325,35 @@ impl Config {
         }
         self.schema.check()?;
         check_share("false_alarm_rate", self.threshold.false_alarm_rate, 0.5)?;
-        check_share("held_back", self.threshold.held_back, 0.9)?;
-        let features = crate::features::plan(&self.schema, &self.features)?;
+        if let Some(held_back) = self.threshold.held_back {
+            check_share("held_back", held_back, 0.9)?;
+        }
+        if let Some(alarms) = self.threshold.alarms_per_day
+            && !(alarms > 0.0 && alarms.is_finite())
+        {
+            return Err(ConfigError::AlarmsPerDay(alarms));
+        }
+        // With the data comes a better plan; names and arguments can be checked without.
+        crate::features::plan(&self.schema, &self.features, &["value"], &[])?;
         self.detector.forest(0).check()?;
-        let stream = self.stream_rules(&features)?;
-        Ok(ValidConfig { written: self, features, stream })
+        if let Kinds::Given(kinds) = &self.detector.kind {
+            let twice = (1..kinds.len()).any(|place| kinds[..place].contains(&kinds[place]));
+            if kinds.is_empty() || kinds.len() > PARTS_MAX / 2 || twice {
+                return Err(ConfigError::Kinds(kinds.len()));
+            }
+        }
+        self.stream_rules(0)?;
+        Ok(ValidConfig { written: self })
     }
 
-    fn stream_rules(&self, features: &[FeatureSpec]) -> Result<StreamRules, ConfigError> {
+    /// Complete stream rules; `warm_up_events` is used where none is set.
+    pub fn stream_rules(&self, warm_up_events: u32) -> Result<StreamRules, ConfigError> {
         let set = self.stream.clone().unwrap_or_default();
         let default = StreamRules::default();
         let rules = StreamRules {
             lateness_s: set.lateness_s.unwrap_or(default.lateness_s),
             skew_max_s: set.skew_max_s.unwrap_or(default.skew_max_s),
-            warm_up_events: set.warm_up_events.unwrap_or_else(|| {
-                features.iter().map(FeatureSpec::warm_up_events).max().unwrap_or(0)
-            }),
+            warm_up_events: set.warm_up_events.unwrap_or(warm_up_events),
             entities_max: set.entities_max.unwrap_or(default.entities_max),
         };
         let usable = |value: f64| value.is_finite() && value >= 0.0;
@@ -256,8 +392,7 @@ mod tests {
     fn a_minimal_file_is_enough_and_survives_a_round_trip() {
         let config = Config::parse(MINIMAL).unwrap();
         assert_eq!(Config::parse(&config.to_toml()).unwrap(), config);
-        let valid = config.check().unwrap();
-        assert_eq!(valid.features.len(), 1, "a table without entity and time has plain values");
+        assert_eq!(config.clone().check().unwrap().written, config);
     }
 
     #[test]

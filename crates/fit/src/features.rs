@@ -4,8 +4,10 @@ use crate::config::FeatureSettings;
 use std::fmt;
 use thiserror::Error;
 use twinge_contract::schema::Schema;
-use twinge_detector::model::{ModelParts, STATE_WORDS_COMMON, Shape};
-use twinge_detector::pipeline::{Feature, Tracker};
+use twinge_detector::alarms::Rule;
+use twinge_detector::feature::Feature;
+use twinge_detector::model::{Pipeline, STATE_WORDS_COMMON, Shape};
+use twinge_detector::tracker::Tracker;
 
 /// Half-life, in events, of what is remembered of an entity unless another is given.
 const HALF_LIFE_EVENTS: f64 = 20.0;
@@ -18,6 +20,8 @@ const VARIANCE_FLOOR: f64 = 1e-4;
 pub struct FeatureSpec {
     /// Its operation.
     pub feature: Feature,
+    /// What it looks at of the past.
+    pub tracker: Option<Tracker>,
     /// Index of the input; the number of inputs stands for time.
     pub input: usize,
     /// Name of the input.
@@ -31,7 +35,7 @@ pub struct FeatureSpec {
 pub enum FeatureSpecError {
     /// No such operation here.
     #[error(
-        "feature `{0}` is not known here: fields have value, deviation(events), level(events), volatility(events) and difference; time has gap, rate(seconds) and day"
+        "feature `{0}` is not known here: fields have value, deviation(events), level(events), volatility(events), difference, and the channels ratio, season, shift, rarity, turbulence and wander; time has gap, rate(seconds) and day"
     )]
     Unknown(String),
     /// An argument that is no positive number.
@@ -50,16 +54,14 @@ pub enum FeatureSpecError {
 
 /// The features of a schema, by the settings or by default.
 ///
-/// By default a stream (with entities or time) gets value, deviation and difference of every
-/// number, and the gap between events where there is both entity and time; a table gets plain
-/// values. Categories always count by their rarity.
+/// `default` names those of every number, and `default_time` those of time, where the settings are
+/// silent. Categories always count by their rarity.
 pub fn plan(
     schema: &Schema,
     settings: &FeatureSettings,
+    default: &[&str],
+    default_time: &[&str],
 ) -> Result<Vec<FeatureSpec>, FeatureSpecError> {
-    let is_stream = schema.entity.is_some() || schema.time.is_some();
-    let default: &[&str] =
-        if is_stream { &["value", "deviation", "difference"] } else { &["value"] };
     let default: Vec<String> = default.iter().map(|name| (*name).to_owned()).collect();
     if let Some(field) = settings.fields.keys().find(|field| !schema.numeric.contains(field)) {
         return Err(FeatureSpecError::Field(field.clone()));
@@ -69,6 +71,7 @@ pub fn plan(
         if schema.is_categorical(input) {
             specs.push(FeatureSpec {
                 feature: Feature::Value,
+                tracker: None,
                 input,
                 input_name: name.into(),
                 argument: None,
@@ -79,7 +82,7 @@ pub fn plan(
             specs.push(FeatureSpec::parse(text, false, input, name)?.swap_remove(0));
         }
     }
-    specs.extend(plan_time(schema, settings)?);
+    specs.extend(plan_time(schema, settings, default_time)?);
     if specs.len() > 255 {
         return Err(FeatureSpecError::TooMany(specs.len()));
     }
@@ -89,9 +92,9 @@ pub fn plan(
 fn plan_time(
     schema: &Schema,
     settings: &FeatureSettings,
+    default: &[&str],
 ) -> Result<Vec<FeatureSpec>, FeatureSpecError> {
-    let default: Vec<String> =
-        if schema.entity.is_some() && schema.time.is_some() { vec!["gap".into()] } else { vec![] };
+    let default: Vec<String> = default.iter().map(|name| (*name).to_owned()).collect();
     let wanted = settings.time.as_ref().unwrap_or(&default);
     if schema.time.is_none() && !wanted.is_empty() {
         return Err(FeatureSpecError::NoTime);
@@ -119,19 +122,25 @@ impl FeatureSpec {
             Some(Ok(value)) if value > 0.0 && value.is_finite() => Some(value),
             Some(_) => return Err(FeatureSpecError::Argument(text.into())),
         };
-        let features: &[Feature] = match (of_time, name.trim()) {
-            (false, "value") => &[Feature::Value],
-            (false, "deviation") => &[Feature::Deviation],
-            (false, "level") => &[Feature::Level],
-            (false, "volatility") => &[Feature::Volatility],
-            (false, "difference") => &[Feature::Difference],
-            (true, "gap") => &[Feature::Gap],
-            (true, "rate") => &[Feature::Rate],
-            (true, "day") => &[Feature::DaySine, Feature::DayCosine],
+        let average = Some(Tracker::Average);
+        let features: &[(Feature, Option<Tracker>)] = match (of_time, name.trim()) {
+            (false, "value") => &[(Feature::Value, None)],
+            (false, "deviation") => &[(Feature::Deviation, average)],
+            (false, "level") => &[(Feature::Level, average)],
+            (false, "volatility") => &[(Feature::Volatility, average)],
+            (false, "difference") => &[(Feature::Difference, Some(Tracker::Previous))],
+            (true, "gap") => &[(Feature::Gap, None)],
+            (true, "rate") => &[(Feature::Rate, Some(Tracker::Count))],
+            (true, "day") => &[(Feature::DaySine, None), (Feature::DayCosine, None)],
+            (false, name) => match channel(name) {
+                Some(tracker) => &[(Feature::Surprise, Some(tracker))],
+                None => return Err(FeatureSpecError::Unknown(text.into())),
+            },
             _ => return Err(FeatureSpecError::Unknown(text.into())),
         };
-        let spec = |feature: &Feature| Self {
+        let spec = |(feature, tracker): &(Feature, Option<Tracker>)| Self {
             feature: *feature,
+            tracker: *tracker,
             input,
             input_name: input_name.into(),
             argument,
@@ -141,10 +150,14 @@ impl FeatureSpec {
 
     /// Events of an entity before this feature means something.
     pub fn warm_up_events(&self) -> u32 {
-        match self.feature.tracker() {
+        match self.tracker {
             Some(Tracker::Average) => self.half_life_events().ceil() as u32,
             Some(Tracker::Previous) => 1,
-            Some(Tracker::Count) | None => u32::from(self.feature == Feature::Gap),
+            // Of all channels, a profile alone starts from what is usual for everyone.
+            Some(Tracker::Ratio | Tracker::Count) => 0,
+            Some(Tracker::Wander) => 50,
+            Some(_) => 100,
+            None => u32::from(self.feature == Feature::Gap),
         }
     }
 
@@ -157,9 +170,23 @@ impl FeatureSpec {
         match tracker {
             Tracker::Average => 1.0 - libm::exp2(-1.0 / self.half_life_events()),
             Tracker::Count => self.argument.unwrap_or(3600.0) * 1000.0,
-            Tracker::Previous => 0.0,
+            _ => 0.0,
         }
     }
+}
+
+/// Channels by name.
+const CHANNELS: [(&str, Tracker); 6] = [
+    ("ratio", Tracker::Ratio),
+    ("season", Tracker::Season),
+    ("shift", Tracker::Shift),
+    ("rarity", Tracker::Rarity),
+    ("turbulence", Tracker::Turbulence),
+    ("wander", Tracker::Wander),
+];
+
+fn channel(name: &str) -> Option<Tracker> {
+    CHANNELS.iter().find(|(known, _)| *known == name).map(|(_, tracker)| *tracker)
 }
 
 impl fmt::Display for FeatureSpec {
@@ -174,6 +201,10 @@ impl fmt::Display for FeatureSpec {
             Feature::Rate => "rate",
             Feature::DaySine => "day-sine",
             Feature::DayCosine => "day-cosine",
+            Feature::Surprise => CHANNELS
+                .iter()
+                .find(|(_, tracker)| Some(*tracker) == self.tracker)
+                .map_or("surprise", |(name, _)| *name),
         };
         write!(formatter, "{}:{name}", self.input_name)?;
         match self.argument {
@@ -183,44 +214,93 @@ impl fmt::Display for FeatureSpec {
     }
 }
 
-/// The part of a model that computes features: trackers shared where they are the same, and
-/// features that are not scaled yet.
+/// The part of a model that computes features, as owned arrays; the fields are those of
+/// [`Pipeline`].
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the fields are documented where they are read")]
+pub struct PipelineParts {
+    pub shape: Shape,
+    pub lateness_ms: f64,
+    pub numbers: Vec<[f64; 2]>,
+    pub trackers: Vec<[u32; 4]>,
+    pub tracker_parameters: Vec<f64>,
+    pub features: Vec<[u32; 4]>,
+    pub feature_parameters: Vec<[f64; 3]>,
+    pub category_ranges: Vec<[u32; 2]>,
+    pub category_codes: Vec<f64>,
+    pub category_values: Vec<f64>,
+    pub category_unseen: Vec<f64>,
+    /// First word of the rule of alarms.
+    pub alarm_word: u32,
+}
+
+impl PipelineParts {
+    /// What a module keeps.
+    pub fn model(&self) -> Pipeline<'_> {
+        Pipeline {
+            shape: self.shape,
+            lateness_ms: self.lateness_ms,
+            numbers: &self.numbers,
+            trackers: &self.trackers,
+            tracker_parameters: &self.tracker_parameters,
+            features: &self.features,
+            feature_parameters: &self.feature_parameters,
+            category_ranges: &self.category_ranges,
+            category_codes: &self.category_codes,
+            category_values: &self.category_values,
+            category_unseen: &self.category_unseen,
+        }
+    }
+
+    /// Tracker number `index`: its kind, its input, and its parameters to fill in.
+    pub fn tracker_mut(&mut self, index: usize) -> Option<(Tracker, usize, &mut [f64])> {
+        let [code, input, _, first] = *self.trackers.get(index)?;
+        let tracker = Tracker::ALL.into_iter().find(|tracker| *tracker as u32 == code)?;
+        let range = first as usize..first as usize + tracker.parameters();
+        Some((tracker, input as usize, &mut self.tracker_parameters[range]))
+    }
+}
+
+/// Lays out features: trackers shared where they are the same, scales and channels not fitted yet.
 pub fn lay_out(
     specs: &[FeatureSpec],
     schema: &Schema,
     warm_up_events: u32,
     lateness_ms: f64,
-    numbers: Vec<[f64; 2]>,
-) -> ModelParts {
+    rule: Rule,
+) -> PipelineParts {
     let mut trackers: Vec<[u32; 4]> = Vec::new();
     let mut tracker_parameters: Vec<f64> = Vec::new();
     let mut features = Vec::new();
     let mut state_words = STATE_WORDS_COMMON;
     for spec in specs {
         let mut place = 0;
-        if let Some(tracker) = spec.feature.tracker() {
+        if let Some(tracker) = spec.tracker {
             let parameter = spec.tracker_parameter(tracker);
-            let same = |(known, value): (&[u32; 4], &f64)| {
-                known[0] == tracker as u32 && known[1] == spec.input as u32 && *value == parameter
+            let same = |known: &[u32; 4]| {
+                known[..2] == [tracker as u32, spec.input as u32]
+                    && (tracker.parameters() == 0
+                        || tracker_parameters[known[3] as usize] == parameter)
             };
-            place = trackers.iter().zip(&tracker_parameters).position(same).unwrap_or_else(|| {
-                trackers.push([tracker as u32, spec.input as u32, state_words, 0]);
-                tracker_parameters.push(parameter);
+            place = trackers.iter().position(same).unwrap_or_else(|| {
+                let first = tracker_parameters.len();
+                trackers.push([tracker as u32, spec.input as u32, state_words, first as u32]);
+                tracker_parameters.resize(first + tracker.parameters(), parameter);
                 state_words += tracker.words();
                 trackers.len() - 1
             });
         }
         features.push([spec.feature as u32, spec.input as u32, place as u32, 0]);
     }
-    ModelParts {
+    PipelineParts {
         shape: Shape {
             fields: schema.width() as u32,
             numeric: schema.numeric.len() as u32,
-            state_words,
+            state_words: state_words + rule.words(),
             warm_up_events,
         },
         lateness_ms,
-        numbers,
+        numbers: vec![[0.0, 1.0]; schema.numeric.len()],
         trackers,
         tracker_parameters,
         feature_parameters: vec![[VARIANCE_FLOOR, 0.0, 1.0]; features.len()],
@@ -229,9 +309,7 @@ pub fn lay_out(
         category_codes: Vec::new(),
         category_values: Vec::new(),
         category_unseen: Vec::new(),
-        forest: None,
-        tails: None,
-        calibration: None,
+        alarm_word: state_words,
     }
 }
 
@@ -251,7 +329,8 @@ mod tests {
 
     #[test]
     fn defaults_follow_the_schema() {
-        let names: Vec<String> = plan(&schema(), &FeatureSettings::default())
+        let defaults = ["value", "deviation", "difference"];
+        let names: Vec<String> = plan(&schema(), &FeatureSettings::default(), &defaults, &["gap"])
             .unwrap()
             .iter()
             .map(ToString::to_string)
@@ -268,8 +347,8 @@ mod tests {
             time: Some(vec!["day".into(), "rate(60)".into()]),
             ..FeatureSettings::default()
         };
-        let specs = plan(&schema(), &settings).unwrap();
-        let parts = lay_out(&specs, &schema(), 10, 0.0, vec![[0.0, 1.0]; 2]);
+        let specs = plan(&schema(), &settings, &[], &[]).unwrap();
+        let parts = lay_out(&specs, &schema(), 10, 0.0, Rule::Every);
         assert_eq!(parts.trackers.len(), 5);
         assert_eq!(parts.shape.state_words, 2 + 4 * 3 + 1);
         assert_eq!(specs.len(), 2 * 3 + 1 + 3);
@@ -284,6 +363,8 @@ mod tests {
                     numeric: Some(vec![numeric.into()]),
                     ..FeatureSettings::default()
                 },
+                &[],
+                &[],
             )
         };
         assert!(matches!(check("gap"), Err(FeatureSpecError::Unknown(_))));

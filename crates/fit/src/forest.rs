@@ -9,7 +9,7 @@ use linfa::dataset::DatasetBase;
 use linfa::traits::Fit;
 use ndarray::{ArrayBase, ArrayView2, Data, Ix2};
 use thiserror::Error;
-use twinge_detector::model::{DEPTH_MAX, ForestParts, LEAF_UNITS, TREES_MAX};
+use twinge_detector::forest::{DEPTH_MAX, Forest as Model, LEAF_UNITS, TREES_MAX, threshold};
 
 /// Every tree is stored with at least this depth, for which scoring has its fast path.
 const DEPTH_MIN: u32 = 8;
@@ -47,9 +47,30 @@ impl IsolationForestParams {
     }
 }
 
-/// A fitted forest: the arrays of a model.
+/// A forest as a module keeps it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct IsolationForest(pub ForestParts);
+pub struct IsolationForest {
+    trees: u32,
+    depth: u32,
+    norm: f64,
+    thresholds: Vec<u16>,
+    features: Vec<u8>,
+    leaves: Vec<u16>,
+}
+
+impl IsolationForest {
+    /// The model.
+    pub fn model(&self) -> Model<'_> {
+        Model {
+            trees: self.trees,
+            depth: self.depth,
+            norm: self.norm,
+            thresholds: &self.thresholds,
+            features: &self.features,
+            leaves: &self.leaves,
+        }
+    }
+}
 
 /// Why a forest cannot be fitted.
 #[derive(Debug, Error)]
@@ -105,11 +126,11 @@ impl<D: Data<Elem = f32>, T> Fit<ArrayBase<D, Ix2>, T, ForestError> for Isolatio
         let depth_limit = u32::BITS - (sample_rows - 1).leading_zeros();
         let depth = depth_limit.max(DEPTH_MIN);
         let places = (self.trees as usize) << depth;
-        let mut parts = ForestParts {
+        let mut forest = IsolationForest {
             trees: self.trees,
             depth,
             norm: 1.0 / (f64::from(self.trees) * mean_path(sample_rows as usize) * LEAF_UNITS),
-            thresholds: vec![f32::INFINITY; places],
+            thresholds: vec![STORED_INFINITY; places],
             features: vec![0; places],
             leaves: vec![0; places],
         };
@@ -118,10 +139,10 @@ impl<D: Data<Elem = f32>, T> Fit<ArrayBase<D, Ix2>, T, ForestError> for Isolatio
             let mut sample = random.distinct(sample_rows, rows as u32);
             let start = (tree as usize) << depth;
             let mut grower =
-                Grower { records, random, depth, depth_limit, start, parts: &mut parts };
+                Grower { records, random, depth, depth_limit, start, forest: &mut forest };
             grower.grow(&mut sample, 0, 0);
         }
-        Ok(IsolationForest(parts))
+        Ok(forest)
     }
 }
 
@@ -132,19 +153,19 @@ struct Grower<'r, 'p> {
     depth: u32,
     depth_limit: u32,
     start: usize,
-    parts: &'p mut ForestParts,
+    forest: &'p mut IsolationForest,
 }
 
 impl Grower<'_, '_> {
     fn grow(&mut self, sample: &mut [u32], node: usize, level: u32) {
         let split =
             if level < self.depth_limit && sample.len() > 1 { self.split(sample) } else { None };
-        let Some((feature, threshold)) = split else {
+        let Some((feature, stored)) = split else {
             return self.leaf(sample.len(), node, level);
         };
-        self.parts.features[self.start + node] = feature as u8;
-        self.parts.thresholds[self.start + node] = threshold;
-        let records = self.records;
+        self.forest.features[self.start + node] = feature as u8;
+        self.forest.thresholds[self.start + node] = stored;
+        let (records, threshold) = (self.records, threshold(stored));
         let right = partition(sample, |row| records[[row as usize, feature]] > threshold);
         let (low, high) = sample.split_at_mut(right);
         self.grow(low, 2 * node + 1, level + 1);
@@ -152,24 +173,20 @@ impl Grower<'_, '_> {
     }
 
     /// A random feature that still varies, and a random threshold between its extremes.
-    fn split(&mut self, sample: &[u32]) -> Option<(usize, f32)> {
+    fn split(&mut self, sample: &[u32]) -> Option<(usize, u16)> {
         let ranges: Vec<(usize, f32, f32)> = (0..self.records.ncols())
             .filter_map(|feature| {
                 let values = sample.iter().map(|row| self.records[[*row as usize, feature]]);
-                let (low, high) = values
-                    .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| {
-                        (low.min(value), high.max(value))
-                    });
-                (low < high).then_some((feature, low, high))
+                let (low, high) = extremes(values);
+                between(low, high, low).map(|_| (feature, low, high))
             })
             .collect();
         if ranges.is_empty() {
             return None;
         }
         let (feature, low, high) = ranges[self.random.below(ranges.len() as u32) as usize];
-        let threshold = f64::from(low) + self.random.unit() * (f64::from(high) - f64::from(low));
-        // Rounding must not reach the upper extreme, or nothing would go right.
-        Some((feature, (threshold as f32).min(high.next_down()).max(low)))
+        let wanted = f64::from(low) + self.random.unit() * (f64::from(high) - f64::from(low));
+        Some((feature, between(low, high, wanted as f32)?))
     }
 
     /// Every place below `node` on the last level gets the leaf's path length: the steps so far and
@@ -179,12 +196,38 @@ impl Grower<'_, '_> {
         let units = libm::round(path * LEAF_UNITS) as u16;
         let below = 1 << (self.depth - level);
         let first = (node + 1) * below - (1 << self.depth);
-        self.parts.leaves[self.start + first..self.start + first + below].fill(units);
+        self.forest.leaves[self.start + first..self.start + first + below].fill(units);
     }
 }
 
+/// The stored form of infinity, which no row exceeds.
+pub(crate) const STORED_INFINITY: u16 = (f32::INFINITY.to_bits() >> 16) as u16;
+
+/// The least and the largest value.
+pub(crate) fn extremes(values: impl Iterator<Item = f32>) -> (f32, f32) {
+    values.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| {
+        (low.min(value), high.max(value))
+    })
+}
+
+/// The threshold near `wanted` that can be stored and parts `low` from `high`; `None` when there is
+/// none between the two.
+pub(crate) fn between(low: f32, high: f32, wanted: f32) -> Option<u16> {
+    let parts = |stored: &u16| low <= threshold(*stored) && threshold(*stored) < high;
+    // Cutting the lower bits moves towards zero; the next one away from zero is one up.
+    let cut = (wanted.to_bits() >> 16) as u16;
+    [cut, cut.wrapping_add(1)].into_iter().find(parts).or_else(|| {
+        // Beside the wanted one: what is nearest to either extreme.
+        [low, high]
+            .into_iter()
+            .map(|extreme| (extreme.to_bits() >> 16) as u16)
+            .flat_map(|stored| [stored, stored.wrapping_add(1)])
+            .find(parts)
+    })
+}
+
 /// Reorders so that rows that go left come first, each side in its old order; returns their number.
-fn partition(sample: &mut [u32], goes_right: impl Fn(u32) -> bool) -> usize {
+pub(crate) fn partition(sample: &mut [u32], goes_right: impl Fn(u32) -> bool) -> usize {
     let (right, left): (Vec<u32>, Vec<u32>) = sample.iter().partition(|row| goes_right(**row));
     sample[..left.len()].copy_from_slice(&left);
     sample[left.len()..].copy_from_slice(&right);
@@ -193,7 +236,7 @@ fn partition(sample: &mut [u32], goes_right: impl Fn(u32) -> bool) -> usize {
 
 /// Mean path length of an unsuccessful search in a binary search tree of `rows` (equation 1), with
 /// the harmonic number summed rather than approximated.
-fn mean_path(rows: usize) -> f64 {
+pub(crate) fn mean_path(rows: usize) -> f64 {
     if rows < 2 {
         return 0.0;
     }
@@ -207,7 +250,6 @@ mod tests {
     use linfa::Dataset;
     use ndarray::Array2;
     use twinge_detector::forest::raw_scores;
-    use twinge_detector::model::ForestModel;
 
     #[test]
     fn bad_settings_are_refused() {
@@ -229,23 +271,27 @@ mod tests {
     }
 
     #[test]
+    fn a_stored_threshold_parts_the_extremes_or_there_is_none() {
+        for (low, high) in [(-3.0, 2.0), (1.0, 1.01), (-1e6, -9.9e5), (0.0, 1e-30), (-1e-3, 0.0)] {
+            for share in 0..=10u8 {
+                let wanted = low + (high - low) * f32::from(share) / 10.0;
+                let stored = threshold(between(low, high, wanted).unwrap());
+                assert!(low <= stored && stored < high, "{low} {stored} {high}");
+            }
+        }
+        assert_eq!(between(1.000_01, 1.000_02, 1.000_01), None);
+    }
+
+    #[test]
     fn an_outlier_scores_above_the_crowd() {
         let mut random = Random::new(3, 0);
         let mut records =
             Array2::from_shape_fn((500, 16), |_| (random.unit() + random.unit()) as f32);
         records.row_mut(17).fill(9.0);
         let params = IsolationForestParams::new(1).check().unwrap();
-        let IsolationForest(parts) = params.fit(&Dataset::from(records.clone())).unwrap();
-        let forest = ForestModel {
-            trees: parts.trees,
-            depth: parts.depth,
-            norm: parts.norm,
-            thresholds: &parts.thresholds,
-            features: &parts.features,
-            leaves: &parts.leaves,
-        };
+        let forest = params.fit(&Dataset::from(records.clone())).unwrap();
         let mut raw = [0.0; 64];
-        raw_scores(&forest, &records.as_slice().unwrap()[..64 * 16], 16, &mut raw);
+        raw_scores(&forest.model(), &records.as_slice().unwrap()[..64 * 16], 16, &mut raw);
         for (row, score) in raw.iter().enumerate() {
             assert!((0.0..1.0).contains(score));
             assert!(row == 17 || *score < raw[17] - 0.1, "row {row}: {score} against {}", raw[17]);

@@ -36,6 +36,12 @@ impl Random {
         (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
+    /// A float from the unit normal distribution (Box and Muller 1958).
+    pub fn normal(&mut self) -> f64 {
+        let (radius, angle) = (1.0 - self.unit(), self.unit());
+        libm::sqrt(-2.0 * libm::log(radius)) * libm::cos(core::f64::consts::TAU * angle)
+    }
+
     /// `count` distinct numbers below `bound`, ascending, by Floyd's algorithm.
     pub fn distinct(&mut self, count: u32, bound: u32) -> Vec<u32> {
         let mut chosen = BTreeSet::new();

@@ -241,6 +241,7 @@ impl Slot {
                 score,
                 severity: Severity::of(outcome, score),
                 late: self.batch.is_late(row),
+                continues: self.batch.continues(row),
                 attribution: if outcome == Outcome::Anomalous {
                     self.attribution(row)
                 } else {

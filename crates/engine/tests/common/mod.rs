@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use twinge_contract::abi::{self, MANIFEST_SECTION, Outcome, VERDICT_LATE};
+use twinge_contract::abi::{self, MANIFEST_SECTION, Outcome, VERDICT_CONTINUES, VERDICT_LATE};
 use twinge_contract::event::EventReader;
 use twinge_contract::manifest::{DetectorInfo, Lineage, Manifest, StreamRules, ThresholdInfo};
 use twinge_contract::schema::Schema;
@@ -49,7 +49,12 @@ pub(crate) fn counter_manifest() -> Manifest {
         schema: Schema { numeric: vec!["x".into()], ..Schema::default() },
         state_bytes: 8,
         stream: StreamRules::default(),
-        detector: DetectorInfo { kind: text(), settings: BTreeMap::new(), features: vec![] },
+        detector: DetectorInfo {
+            kind: text(),
+            settings: BTreeMap::new(),
+            features: vec![],
+            why: vec![],
+        },
         threshold: ThresholdInfo { false_alarm_rate: 0.1, calibration_rows: 0, raw_score: 1.0 },
         metrics: BTreeMap::new(),
         lineage: Lineage {
@@ -229,7 +234,9 @@ pub(crate) fn score_in_batches(
         }
         scored.extend((0..now.len()).map(|row| Scored {
             score: batch.score(row).to_bits(),
-            verdict: batch.outcome(row).code() | if batch.is_late(row) { VERDICT_LATE } else { 0 },
+            verdict: batch.outcome(row).code()
+                | if batch.is_late(row) { VERDICT_LATE } else { 0 }
+                | if batch.continues(row) { VERDICT_CONTINUES } else { 0 },
             attribution: batch.attribution(row).iter().map(|share| share.to_bits()).collect(),
         }));
     }

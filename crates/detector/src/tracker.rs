@@ -1,0 +1,163 @@
+//! What is remembered of an entity: words of its state, each group with one rule.
+
+use crate::channel;
+use crate::model::Pipeline;
+use crate::pipeline::{LATEST_MS, SEEN, scaled_input};
+
+/// What is remembered of an entity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Tracker {
+    /// Exponentially weighted mean and variance of an input: words are the values seen, mean and
+    /// variance; the parameter is the gain, and the first values count in full (gain at least 1/n).
+    Average = 0,
+    /// The input's last value: words are whether there is one, and it.
+    Previous = 1,
+    /// Events so far, decaying with time: one word; the parameter is the time constant in ms.
+    Count = 2,
+    /// A channel: it judges the input and remembers it in one step; see [`channel::ratio`].
+    Ratio = 3,
+    /// See [`channel::season`].
+    Season = 4,
+    /// See [`channel::shift`].
+    Shift = 5,
+    /// See [`channel::rarity`].
+    Rarity = 6,
+    /// See [`channel::turbulence`].
+    Turbulence = 7,
+    /// See [`channel::wander`].
+    Wander = 8,
+}
+
+/// A tracker in a model.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tracked<'a> {
+    pub(crate) tracker: Tracker,
+    pub(crate) input: usize,
+    pub(crate) word: usize,
+    pub(crate) parameters: &'a [f64],
+}
+
+impl Tracker {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Average,
+        Self::Previous,
+        Self::Count,
+        Self::Ratio,
+        Self::Season,
+        Self::Shift,
+        Self::Rarity,
+        Self::Turbulence,
+        Self::Wander,
+    ];
+
+    /// Parameters that it takes.
+    pub fn parameters(self) -> usize {
+        match self {
+            Self::Average | Self::Count => 1,
+            Self::Previous => 0,
+            Self::Season | Self::Shift | Self::Rarity | Self::Turbulence => {
+                channel::SCALE_PARAMETERS
+            }
+            Self::Ratio => channel::ratio::PARAMETERS,
+            Self::Wander => channel::wander::PARAMETERS,
+        }
+    }
+
+    /// Words of state that it takes.
+    pub fn words(self) -> u32 {
+        match self {
+            Self::Average => 3,
+            Self::Previous => 2,
+            Self::Count => 1,
+            Self::Ratio => channel::ratio::WORDS,
+            Self::Season => channel::season::WORDS,
+            Self::Shift => channel::shift::WORDS,
+            Self::Rarity => channel::rarity::WORDS,
+            Self::Turbulence => channel::turbulence::WORDS,
+            Self::Wander => channel::wander::WORDS,
+        }
+    }
+
+    /// Whether it judges and remembers in one step.
+    pub fn is_channel(self) -> bool {
+        !matches!(self, Self::Average | Self::Previous | Self::Count)
+    }
+
+    pub(crate) fn from_code(code: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|tracker| *tracker as u32 == code)
+    }
+}
+
+impl<'a> Tracked<'a> {
+    /// Tracker number `index`; `None` when there is none or its parameters are not all there.
+    pub(crate) fn of(model: &Pipeline<'a>, index: usize) -> Option<Self> {
+        let [code, input, word, first] = *model.trackers.get(index)?;
+        let tracker = Tracker::from_code(code)?;
+        let end = (first as usize).checked_add(tracker.parameters())?;
+        let parameters = model.tracker_parameters.get(first as usize..end)?;
+        Some(Self { tracker, input: input as usize, word: word as usize, parameters })
+    }
+
+    /// The tracker's words in a state.
+    pub(crate) fn words<'s>(&self, state: &'s mut [f64]) -> &'s mut [f64] {
+        &mut state[self.word..self.word + self.tracker.words() as usize]
+    }
+}
+
+/// Updates all trackers that do not do so themselves, and the words that every state has.
+pub(crate) fn remember(model: &Pipeline<'_>, time_ms: f64, inputs: &[f64], state: &mut [f64]) {
+    let seen = state[SEEN] > 0.0;
+    let elapsed_ms = if seen { (time_ms - state[LATEST_MS]).max(0.0) } else { 0.0 };
+    for index in 0..model.trackers.len() {
+        let Some(tracked) = Tracked::of(model, index) else { continue };
+        match (tracked.tracker, scaled_input(model, tracked.input, inputs)) {
+            (Tracker::Count, _) => {
+                let count = &mut state[tracked.word];
+                *count = *count * libm::exp(-elapsed_ms / tracked.parameters[0]) + 1.0;
+            }
+            (Tracker::Previous, Some(value)) => {
+                tracked.words(state).copy_from_slice(&[1.0, value]);
+            }
+            (Tracker::Average, Some(value)) => {
+                update_average(tracked.words(state), tracked.parameters[0], value);
+            }
+            _ => {}
+        }
+    }
+    state[SEEN] += 1.0;
+    state[LATEST_MS] = if seen { state[LATEST_MS].max(time_ms) } else { time_ms };
+}
+
+/// One step of the exponentially weighted mean and variance (Finch 2009, "Incremental calculation
+/// of weighted mean and variance", section 9).
+fn update_average(words: &mut [f64], gain: f64, value: f64) {
+    words[0] += 1.0;
+    let gain = gain.max(1.0 / words[0]);
+    let difference = value - words[1];
+    let step = gain * difference;
+    words[1] += step;
+    words[2] = (1.0 - gain) * (words[2] + difference * step);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn averages_equal_the_slow_definition_while_all_values_count() {
+        let values = [3.0, -1.0, 4.0, 1.0, -5.0, 9.0];
+        let mut words = [0.0; 3];
+        for value in values {
+            update_average(&mut words, 0.01, value);
+        }
+        let mean = values.iter().sum::<f64>() / 6.0;
+        let variance =
+            values.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>() / 6.0;
+        assert!(
+            (words[1] - mean).abs() < 1e-12 && (words[2] - variance).abs() < 1e-12,
+            "{words:?}"
+        );
+    }
+}
