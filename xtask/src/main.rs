@@ -7,7 +7,6 @@
 mod bindings;
 mod demo;
 mod native;
-mod numpy;
 mod quality;
 mod run;
 mod test;

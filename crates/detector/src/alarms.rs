@@ -66,7 +66,10 @@ impl Alarms {
         let words = &mut state[self.word as usize..][..count];
         let mut changed = [0.0; 4];
         let changed = &mut changed[..count];
-        changed.copy_from_slice(words);
+        for (changed, word) in changed.iter_mut().zip(&*words) {
+            // A damaged word is one never written.
+            *changed = if word.is_finite() { *word } else { 0.0 };
+        }
         let told = match self.rule {
             Rule::Every => raw,
             Rule::Episodes(events) => episodes(raw, f64::from(events), changed),
@@ -87,8 +90,8 @@ impl Alarms {
             _ => return Err(ModelError::Value(Tag::ALARMS.number())),
         };
         let end = word.checked_add(rule.words());
-        let has_room = word >= crate::model::STATE_WORDS_COMMON
-            && end.is_some_and(|end| end <= state_words);
+        let has_room =
+            word >= crate::model::STATE_WORDS_COMMON && end.is_some_and(|end| end <= state_words);
         ensure(rule == Rule::Every || has_room, Tag::ALARMS)?;
         Ok(Self { rule, word: if rule == Rule::Every { 0 } else { word } })
     }

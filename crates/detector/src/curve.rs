@@ -33,11 +33,7 @@ impl<'a> Curve<'a> {
         value.max(least).min(most)
     }
 
-    pub(crate) fn parse(
-        sections: &Sections<'a>,
-        raw: Tag,
-        value: Tag,
-    ) -> Result<Self, ModelError> {
+    pub(crate) fn parse(sections: &Sections<'a>, raw: Tag, value: Tag) -> Result<Self, ModelError> {
         let curve = Self { raw: sections.array(raw)?, value: sections.array(value)? };
         ensure(curve.raw.len() >= 2 && all_finite(curve.raw), raw)?;
         ensure(curve.raw.is_sorted_by(|a, b| a < b), raw)?;

@@ -188,8 +188,9 @@ impl<'a> Detector<'a> {
                 continue;
             }
             // Padding belongs to no group: it is zero in the row and stays so.
-            let group_of =
-                |feature: usize| self.model.pipeline.features.get(feature).map_or(groups, |f| f[1] as usize);
+            let group_of = |feature: usize| {
+                self.model.pipeline.features.get(feature).map_or(groups, |f| f[1] as usize)
+            };
             let score_rows = |rows: &[f32], scores: &mut [f64]| self.score_rows(rows, scores);
             attribute(
                 batch.scores[row],

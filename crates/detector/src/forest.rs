@@ -148,7 +148,9 @@ fn path_sums_of_any_depth(forest: &Forest<'_>, rows: &[f32], width: usize, sums:
             let mut node = 0;
             for _ in 0..forest.depth {
                 let feature = usize::from(forest.features[start + node]);
-                node = 2 * node + 1 + usize::from(row[feature] > threshold(forest.thresholds[start + node]));
+                node = 2 * node
+                    + 1
+                    + usize::from(row[feature] > threshold(forest.thresholds[start + node]));
             }
             *sum += u32::from(forest.leaves[start + node - (places - 1)]);
         }
@@ -244,7 +246,10 @@ mod tests {
         (1usize..21, 1usize..65).prop_flat_map(move |(trees, rows)| {
             let places = trees * USUAL_PLACES;
             (
-                proptest::collection::vec(value.clone().prop_map(|v| (v.to_bits() >> 16) as u16), places),
+                proptest::collection::vec(
+                    value.clone().prop_map(|v| (v.to_bits() >> 16) as u16),
+                    places,
+                ),
                 proptest::collection::vec(0u8..11, places),
                 proptest::collection::vec(0u16..=u16::MAX, places),
                 proptest::collection::vec(value.clone(), rows * 16),

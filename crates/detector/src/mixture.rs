@@ -51,8 +51,7 @@ impl<'a> Mixture<'a> {
                 largest = *log;
             }
         }
-        let sum: f64 =
-            logs[..self.clouds.len()].iter().map(|log| libm::exp(log - largest)).sum();
+        let sum: f64 = logs[..self.clouds.len()].iter().map(|log| libm::exp(log - largest)).sum();
         -(largest + libm::log(sum))
     }
 

@@ -236,7 +236,8 @@ impl<'a> Parts<'a> {
         ensure((1..=PARTS_MAX).contains(&kinds.len()), Tag::PARTS)?;
         for (index, ([code, view], part)) in kinds.iter().zip(&mut all.parts).enumerate() {
             let sections = sections.of(index);
-            let seen = all.views.get(*view as usize).ok_or(ModelError::Value(Tag::PARTS.number()))?;
+            let seen =
+                all.views.get(*view as usize).ok_or(ModelError::Value(Tag::PARTS.number()))?;
             let seen = seen.map_or(0, |view| view.features.len());
             let detector = Kind::parse(*code, &sections, features, seen)?;
             ensure(!detector.looks_through_view() || seen > 0, Tag::PARTS)?;

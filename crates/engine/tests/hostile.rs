@@ -302,7 +302,7 @@ fn a_call_that_fails_leaves_no_trace() {
         ("(memory.fill (i32.const 0) (i32.const 255) (i32.const 131072))".into(), "Verdict(0)"),
         (verdict("77"), "Verdict(2)"),
         (verdict("4"), "Verdict(2)"),
-        (verdict("0x201"), "Verdict(2)"),
+        (verdict("0x401"), "Verdict(2)"),
         (verdict("-1"), "Verdict(2)"),
         (score("nan"), "Verdict(2)"),
         (score("nan:0x4000000000000"), "Verdict(2)"),

@@ -155,17 +155,22 @@ impl Assessment<'_> {
         tell: &mut Tell<'_>,
     ) -> Result<Unfitted, TrainError> {
         let order = random.permutation(rows.len() as u32);
-        let mut unfitted = Unfitted { rows: Vec::new(), scores: vec![Vec::new(); self.fitter.kinds.len()] };
+        let mut unfitted =
+            Unfitted { rows: Vec::new(), scores: vec![Vec::new(); self.fitter.kinds.len()] };
         for fold in 0..FOLDS {
             go_on(tell, "fitting without each fifth of the rows", fold as f64 / FOLDS as f64)?;
             let is_out = |place: usize| order[place] as usize % FOLDS == fold;
             let pick = |out: bool| -> Vec<u32> {
-                (0..rows.len()).filter(|place| is_out(*place) == out).map(|place| rows[place]).collect()
+                (0..rows.len())
+                    .filter(|place| is_out(*place) == out)
+                    .map(|place| rows[place])
+                    .collect()
             };
             let (kept, out) = (pick(false), pick(true));
             let records = select(self.prepared.features.view(), &kept);
             let fitted = self.fitter.fit(records.view(), views, &mut |_| true)?;
-            for (all, scores) in unfitted.scores.iter_mut().zip(self.scores_of_parts(&fitted, &out)) {
+            for (all, scores) in unfitted.scores.iter_mut().zip(self.scores_of_parts(&fitted, &out))
+            {
                 all.extend(scores);
             }
             unfitted.rows.extend(out);
@@ -185,8 +190,7 @@ impl Assessment<'_> {
 
     fn labelled_anomalies(&self) -> Vec<u32> {
         let Some(labels) = &self.table.labels else { return Vec::new() };
-        let rows: Vec<u32> =
-            (0..labels.len() as u32).filter(|row| labels[*row as usize]).collect();
+        let rows: Vec<u32> = (0..labels.len() as u32).filter(|row| labels[*row as usize]).collect();
         self.prepared.judged(&rows)
     }
 
@@ -197,7 +201,11 @@ impl Assessment<'_> {
         fitted.takes_largest = self.plan.takes_largest.unwrap_or(usual);
         even_weights(fitted);
         if self.plan.takes_largest.is_some() || anomalies.len() < LABELS_MIN {
-            let how = if fitted.takes_largest { "the largest surprise counts" } else { "the mean surprise counts" };
+            let how = if fitted.takes_largest {
+                "the largest surprise counts"
+            } else {
+                "the mean surprise counts"
+            };
             return vec![how.into()];
         }
         let of_anomalies = self.scores_of_parts(fitted, anomalies);
@@ -205,8 +213,7 @@ impl Assessment<'_> {
             let normal = fused(fitted, &unfitted.scores);
             let mut labels = vec![false; normal.len()];
             labels.resize(normal.len() + anomalies.len(), true);
-            let all: Vec<f64> =
-                normal.into_iter().chain(fused(fitted, &of_anomalies)).collect();
+            let all: Vec<f64> = normal.into_iter().chain(fused(fitted, &of_anomalies)).collect();
             average_precision(&all, &labels).unwrap_or(0.0)
         };
         let mut best = (precision(fitted) + LABELS_GAIN, fitted.clone());
@@ -244,14 +251,18 @@ impl Assessment<'_> {
         let mut calibrated =
             calibrate(null_of_series(channels), rate).expect("there are draws and a rate");
         let told = self.told(&fitted, calibrated.threshold);
-        let mut why = vec!["one threshold for all series: that of surprises by chance alone".into()];
+        let mut why =
+            vec!["one threshold for all series: that of surprises by chance alone".into()];
         let normal = self.normal(&told);
         if normal.len() as f64 * rate >= 10.0
             && let Some(own) = calibrate(normal, rate)
             && own.threshold > calibrated.threshold
         {
             calibrated = own;
-            why = vec!["the threshold is that of this series' own scores, which are higher than by chance".into()];
+            why = vec![
+                "the threshold is that of this series' own scores, which are higher than by chance"
+                    .into(),
+            ];
         }
         Ok(self.of_told(fitted, calibrated, &told, why))
     }

@@ -129,9 +129,10 @@ impl Tail {
         let excesses = &sorted[rows - count..];
         let size = count as f64;
         let mean = excesses.iter().map(|score| score - start).sum::<f64>() / size;
-        let weighted = excesses.iter().enumerate().map(|(place, score)| {
-            (1.0 - (place as f64 + 0.65) / size) * (score - start)
-        });
+        let weighted = excesses
+            .iter()
+            .enumerate()
+            .map(|(place, score)| (1.0 - (place as f64 + 0.65) / size) * (score - start));
         let weighted = weighted.sum::<f64>() / size;
         let shape = 2.0 - mean / (mean - 2.0 * weighted);
         let shape = if shape.is_finite() { shape.clamp(0.0, 0.5) } else { 0.0 };

@@ -56,7 +56,9 @@ impl CellsParams {
 #[derive(Debug, Error)]
 pub enum CellsError {
     /// A budget for less than a reference.
-    #[error("neighbours in cells of {0} bytes and {1} multiply-adds a row: choose at least 4096 of each")]
+    #[error(
+        "neighbours in cells of {0} bytes and {1} multiply-adds a row: choose at least 4096 of each"
+    )]
     Budget(usize, usize),
     /// No neighbours, or too many.
     #[error("neighbours of a row: {0}; choose 1 to {NEIGHBOURS_MAX}")]
@@ -96,7 +98,7 @@ pub struct Cells {
     evaluations: usize,
     grid: Vec<[f32; 3]>,
     centres: Vec<f32>,
-    cells: Vec<[u32; 2]>,
+    spans: Vec<[u32; 2]>,
     references: Vec<[u8; LANES]>,
     factors: Vec<[f32; LANES]>,
 }
@@ -109,7 +111,7 @@ impl Cells {
             evaluations: self.evaluations as u32,
             grid: &self.grid,
             centres: &self.centres,
-            cells: &self.cells,
+            cells: &self.spans,
             references: &self.references,
             factors: &self.factors,
         }
@@ -171,7 +173,7 @@ impl CellsValidParams {
             evaluations,
             grid,
             centres: Vec::new(),
-            cells: Vec::new(),
+            spans: Vec::new(),
             references: Vec::new(),
             factors: Vec::new(),
         };
@@ -181,7 +183,7 @@ impl CellsValidParams {
             if members.is_empty() {
                 continue;
             }
-            fitted.cells.push([fitted.factors.len() as u32, members.len() as u32]);
+            fitted.spans.push([fitted.factors.len() as u32, members.len() as u32]);
             fitted.centres.extend(centre);
             for block in members.chunks(LANES) {
                 fitted.push_block(references, factors, block);
@@ -254,6 +256,6 @@ mod tests {
     fn few_rows_are_all_looked_at() {
         let records = Array2::from_shape_fn((30, 2), |(row, _)| row as f32);
         let fitted = CellsParams::new(1).check().unwrap().fit(&Dataset::from(records)).unwrap();
-        assert_eq!(fitted.cells, [[0, 30]]);
+        assert_eq!(fitted.spans, [[0, 30]]);
     }
 }

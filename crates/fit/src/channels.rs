@@ -35,9 +35,11 @@ fn ratio_parameters(rows: &Rows) -> Vec<f64> {
     let mean = if mean > 0.0 && mean.is_finite() { mean } else { 1.0 };
     let amounts: Vec<f64> = rows.values.iter().map(|value| ratio::amount(*value, mean)).collect();
     let mut states: HashMap<u32, [f64; ratio::WORDS as usize]> = HashMap::new();
-    let ratios = rows.entities.iter().zip(&amounts).map(|(entity, amount)| {
-        ratio::ratio(states.entry(*entity).or_default(), *amount)
-    });
+    let ratios = rows
+        .entities
+        .iter()
+        .zip(&amounts)
+        .map(|(entity, amount)| ratio::ratio(states.entry(*entity).or_default(), *amount));
     let ratios: Vec<f64> = ratios.collect();
     let mut parameters = vec![mean];
     parameters.extend(tail(ratios));
@@ -122,7 +124,8 @@ fn semivariance(z: &[f64], lag: usize) -> Option<f64> {
     if lag == 0 || lag >= z.len() {
         return None;
     }
-    let squares = z.iter().zip(&z[lag..]).map(|(before, after)| (after - before) * (after - before));
+    let squares =
+        z.iter().zip(&z[lag..]).map(|(before, after)| (after - before) * (after - before));
     Some(squares.sum::<f64>() / (z.len() - lag) as f64 / 2.0)
 }
 

@@ -86,9 +86,7 @@ impl Components {
     }
 }
 
-impl<D: Data<Elem = f32>, T> Fit<ArrayBase<D, Ix2>, T, ComponentsError>
-    for ComponentsValidParams
-{
+impl<D: Data<Elem = f32>, T> Fit<ArrayBase<D, Ix2>, T, ComponentsError> for ComponentsValidParams {
     type Object = Components;
 
     /// Fits on records of shape (rows, features); values must be finite. One direction at least is

@@ -235,7 +235,12 @@ pub struct ThresholdSettings {
 
 impl Default for ThresholdSettings {
     fn default() -> Self {
-        Self { false_alarm_rate: 0.001, alarms_per_day: None, held_back: None, episode_events: None }
+        Self {
+            false_alarm_rate: 0.001,
+            alarms_per_day: None,
+            held_back: None,
+            episode_events: None,
+        }
     }
 }
 

@@ -84,10 +84,8 @@ impl Fitted {
             let detector = part.detector.model();
             *place = Some(Part { detector, view: part.view, curve: part.curve.model() });
         }
-        model.fusion = FusionModel {
-            takes_largest: u32::from(self.takes_largest),
-            weights: &self.weights,
-        };
+        model.fusion =
+            FusionModel { takes_largest: u32::from(self.takes_largest), weights: &self.weights };
         model
     }
 

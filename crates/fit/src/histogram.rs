@@ -56,7 +56,11 @@ impl ParamGuard for HistogramParams {
     type Error = HistogramError;
 
     fn check_ref(&self) -> Result<&Self::Checked, Self::Error> {
-        if (1..=256).contains(&self.0.bins) { Ok(&self.0) } else { Err(HistogramError::Bins(self.0.bins)) }
+        if (1..=256).contains(&self.0.bins) {
+            Ok(&self.0)
+        } else {
+            Err(HistogramError::Bins(self.0.bins))
+        }
     }
 
     fn check(self) -> Result<Self::Checked, Self::Error> {

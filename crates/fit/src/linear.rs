@@ -195,8 +195,7 @@ mod tests {
         let inverse = factor.lower_inverse();
         for row in 0..6 {
             for column in 0..6 {
-                let product: f64 =
-                    (0..6).map(|k| factor.at(row, k) * factor.at(column, k)).sum();
+                let product: f64 = (0..6).map(|k| factor.at(row, k) * factor.at(column, k)).sum();
                 assert!((product - matrix.at(row, column)).abs() < 1e-12);
                 let unit: f64 = (0..6).map(|k| factor.at(row, k) * inverse.at(k, column)).sum();
                 assert!((unit - f64::from(u8::from(row == column))).abs() < 1e-9);

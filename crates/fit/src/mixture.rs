@@ -233,10 +233,7 @@ mod tests {
 
     #[test]
     fn bad_settings_are_refused_and_singular_rows_are_not() {
-        assert!(matches!(
-            MixtureParams::new(0).clouds(0, 1).check(),
-            Err(MixtureError::Clouds(0))
-        ));
+        assert!(matches!(MixtureParams::new(0).clouds(0, 1).check(), Err(MixtureError::Clouds(0))));
         let same = Dataset::from(Array2::<f32>::ones((50, 4)));
         let fitted = MixtureParams::new(0).check().unwrap().fit(&same).unwrap();
         assert!(fitted.model().surprise(&[1.0, 1.0, 1.0, 2.0]).is_finite());

@@ -81,7 +81,9 @@ impl NeighboursParams {
 #[derive(Debug, Error)]
 pub enum NeighboursError {
     /// No bags or references.
-    #[error("neighbours of {0} bags with {1} references each: choose 1 to 64 bags and 1 to 4096 references")]
+    #[error(
+        "neighbours of {0} bags with {1} references each: choose 1 to 64 bags and 1 to 4096 references"
+    )]
     References(usize, usize),
     /// No neighbours, or too many.
     #[error("neighbours of a row: {0}; choose 1 to {NEIGHBOURS_MAX}")]
@@ -118,7 +120,7 @@ impl ParamGuard for NeighboursParams {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Neighbours {
     bags: usize,
-    neighbours: usize,
+    nearest: usize,
     farthest_only: bool,
     references: Vec<[f32; LANES]>,
     factors: Vec<[f32; LANES]>,
@@ -129,7 +131,7 @@ impl Neighbours {
     pub fn model(&self) -> Model<'_> {
         Model {
             bags: self.bags as u32,
-            neighbours: self.neighbours as u32,
+            neighbours: self.nearest as u32,
             farthest_only: u32::from(self.farthest_only),
             references: &self.references,
             factors: &self.factors,
@@ -155,10 +157,8 @@ impl<D: Data<Elem = f32>, T> Fit<ArrayBase<D, Ix2>, T, NeighboursError> for Neig
             bags.push(if self.centres {
                 means(records, self.references, &mut random)
             } else {
-                let rows = random.distinct(
-                    self.references.min(records.nrows()) as u32,
-                    records.nrows() as u32,
-                );
+                let rows = random
+                    .distinct(self.references.min(records.nrows()) as u32, records.nrows() as u32);
                 let rows: Vec<usize> = rows.into_iter().map(|row| row as usize).collect();
                 records.select(Axis(0), &rows)
             });
@@ -170,7 +170,7 @@ impl<D: Data<Elem = f32>, T> Fit<ArrayBase<D, Ix2>, T, NeighboursError> for Neig
         let fewest = bags.iter().map(Array2::nrows).min().unwrap_or(1);
         Ok(Neighbours {
             bags: self.bags,
-            neighbours: self.neighbours.min(fewest),
+            nearest: self.neighbours.min(fewest),
             farthest_only: self.farthest_only,
             references: pack_references(&bags),
             factors: pack_factors(&factors),

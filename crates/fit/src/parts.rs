@@ -94,10 +94,14 @@ const SHAPED: u32 = 1;
 impl Fitter<'_> {
     /// The views that the kinds look through.
     pub fn views(&self, records: ArrayView2<'_, f32>) -> Vec<View> {
-        let looks = |kind: &DetectorKind| !matches!(
-            kind,
-            DetectorKind::IsolationForest | DetectorKind::Tails | DetectorKind::TrustedNeighbours
-        ) && kind.channels().is_empty();
+        let looks = |kind: &DetectorKind| {
+            !matches!(
+                kind,
+                DetectorKind::IsolationForest
+                    | DetectorKind::Tails
+                    | DetectorKind::TrustedNeighbours
+            ) && kind.channels().is_empty()
+        };
         if self.kinds.iter().any(looks) {
             vec![View::standard(records), View::shaped(records)]
         } else {
@@ -156,8 +160,7 @@ impl Fitter<'_> {
             }
             DetectorKind::Neighbours => {
                 let shared = self.kinds.contains(&DetectorKind::Mixture);
-                let of_mixture =
-                    if shared { mixture_clouds(width) * cloud_cost(width) } else { 0 };
+                let of_mixture = if shared { mixture_clouds(width) * cloud_cost(width) } else { 0 };
                 let left = MULTIPLY_ADDS.saturating_sub(of_mixture).max(4096);
                 let params = CellsParams::new(self.seed).budget(REFERENCE_BYTES, left);
                 Detector::Cells(params.check()?.fit(&seen())?)

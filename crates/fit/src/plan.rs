@@ -288,10 +288,10 @@ fn shorten_warm_up(table: &Table, stream: &mut StreamRules, why: &mut Vec<String
 fn false_alarm_rate(table: &Table, config: &ValidConfig, why: &mut Vec<String>) -> f64 {
     let threshold = &config.written.threshold;
     let Some(alarms) = threshold.alarms_per_day else { return threshold.false_alarm_rate };
-    let (first, last) = table
-        .times_ms
-        .iter()
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), time| (low.min(*time), high.max(*time)));
+    let (first, last) =
+        table.times_ms.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), time| {
+            (low.min(*time), high.max(*time))
+        });
     let days = (last - first) / DAY_MS;
     if table.schema.time.is_none() || !(days > 0.0 && days.is_finite()) {
         why.push("alarms a day need event times: the false-alarm rate was used instead".into());

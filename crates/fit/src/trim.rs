@@ -69,7 +69,7 @@ fn ranks(scores: &[f64]) -> Vec<f64> {
     let mut ranks = vec![0.0; scores.len()];
     let mut start = 0;
     for equal in order.chunk_by(|a, b| scores[*a] == scores[*b]) {
-        let rank = start as f64 + (equal.len() as f64 + 1.0) / 2.0;
+        let rank = (2 * start + equal.len() + 1) as f64 / 2.0;
         for row in equal {
             ranks[*row] = rank / scores.len() as f64;
         }
@@ -133,7 +133,8 @@ fn forest(records: &Array2<f32>, growth: Growth, random: &mut Random) -> Vec<f64
     for _ in 0..TREES {
         let mut sample = random.distinct(TREE_ROWS.min(rows), rows);
         let depth = u32::BITS - (sample.len() as u32 - 1).leading_zeros();
-        let mut tree = Tree { records, per_spread: &per_spread, growth, nodes: vec![Node::Leaf(0.0)] };
+        let mut tree =
+            Tree { records, per_spread: &per_spread, growth, nodes: vec![Node::Leaf(0.0)] };
         tree.grow(random, &mut sample, 0, depth, 0.0);
         for (score, row) in scores.iter_mut().zip(records.rows()) {
             *score -= tree.value(slice(&row));
@@ -150,7 +151,14 @@ struct Tree<'r> {
 }
 
 impl Tree<'_> {
-    fn grow(&mut self, random: &mut Random, sample: &mut [u32], node: usize, levels: u32, value: f64) {
+    fn grow(
+        &mut self,
+        random: &mut Random,
+        sample: &mut [u32],
+        node: usize,
+        levels: u32,
+        value: f64,
+    ) {
         let split = if levels > 0 && sample.len() > 1 { self.split(random, sample) } else { None };
         let Some((features, weights, threshold, share)) = split else {
             self.nodes[node] = Node::Leaf(match self.growth {
@@ -170,7 +178,9 @@ impl Tree<'_> {
         let (low, high) = sample.split_at_mut(parted);
         let next = |rows_there: usize, room: f64| match self.growth {
             Growth::Isolation => value + 1.0,
-            Growth::Density => value + libm::log(rows_there as f64 / rows) - libm::log(room.max(1e-3)),
+            Growth::Density => {
+                value + libm::log(rows_there as f64 / rows) - libm::log(room.max(1e-3))
+            }
         };
         let (of_low, of_high) = (next(low.len(), share), next(high.len(), 1.0 - share));
         self.grow(random, low, left, levels - 1, of_low);
@@ -195,7 +205,8 @@ impl Tree<'_> {
                 ];
             }
             let features = [first, second];
-            let place = |row: &u32| along(slice(&self.records.row(*row as usize)), features, weights);
+            let place =
+                |row: &u32| along(slice(&self.records.row(*row as usize)), features, weights);
             let (low, high) = crate::forest::extremes(sample.iter().map(place));
             let threshold = low + (high - low) * random.unit() as f32;
             if low < threshold && threshold <= high {

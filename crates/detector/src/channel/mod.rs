@@ -30,27 +30,32 @@ pub const SCALE_PARAMETERS: usize = 2;
 /// A number in standard deviations from the centre.
 fn standardised(parameters: &[f64], value: f64) -> f64 {
     let z = (value - parameters[0]) * parameters[1];
-    z.max(-VALUE_MAX).min(VALUE_MAX)
+    z.clamp(-VALUE_MAX, VALUE_MAX)
 }
 
 /// Most words of a channel.
 const WORDS_MAX: usize = 512;
 
 /// What the channel says of an event, which it remembers unless it is late.
-pub(crate) fn surprise(
-    tracked: &Tracked<'_>,
-    event: &Event,
-    state: &mut [f64],
-    late: bool,
-) -> f64 {
+///
+/// A state that is not the channel's own work (damaged, or of another module) may give no number:
+/// the channel then starts over.
+pub(crate) fn surprise(tracked: &Tracked<'_>, event: &Event, state: &mut [f64], late: bool) -> f64 {
     let words = tracked.words(state);
-    if late {
-        let mut copy = [0.0; WORDS_MAX];
+    let mut copy = [0.0; WORDS_MAX];
+    let words = if late {
         let copy = &mut copy[..words.len()];
         copy.copy_from_slice(words);
-        return step(tracked, event, copy);
+        copy
+    } else {
+        words
+    };
+    let surprise = step(tracked, event, words);
+    if surprise.is_finite() {
+        return surprise;
     }
-    step(tracked, event, words)
+    words.fill(0.0);
+    0.0
 }
 
 fn step(tracked: &Tracked<'_>, event: &Event, words: &mut [f64]) -> f64 {

@@ -19,9 +19,8 @@ pub const WORDS: u32 = 4;
 pub const TAIL_POINTS: usize = 17;
 
 /// Probabilities of staying below the points of a tail.
-pub const TAIL_SHARES: [f64; TAIL_POINTS] = [
-    0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99,
-];
+pub const TAIL_SHARES: [f64; TAIL_POINTS] =
+    [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99];
 
 /// Parameters: the mean over all entities; for the ratio and for the amount itself the values at
 /// [`TAIL_SHARES`] and the mean excess beyond the last.
@@ -65,7 +64,7 @@ pub(crate) fn step(parameters: &[f64], event: &Event, words: &mut [f64]) -> f64 
     // From a probability to odds, times the burst's, and back to a power of ten.
     let odds = (1.0 - 0.999 * pow(10.0, -by_profile)) * (1.0 + BURST_ODDS * burst);
     let by_profile = by_profile + log10(odds);
-    words[2] = burst + (ratio - 1.0).max(0.0).min(BURST_STEP) / BURST_STEP;
+    words[2] = burst + (ratio - 1.0).clamp(0.0, BURST_STEP) / BURST_STEP;
     words[3] = words[3].max(event.time_ms);
     by_profile.max(tail(of_amount, amount))
 }
@@ -82,7 +81,7 @@ fn tail(points: &[f64], value: f64) -> f64 {
     if value <= points[0] {
         return 0.0;
     }
-    let upper = points.partition_point(|point| *point <= value);
+    let upper = points.partition_point(|point| *point <= value).clamp(1, last);
     let (low, high) = (level(upper - 1), level(upper));
     low + (high - low) * (value - points[upper - 1]) / (points[upper] - points[upper - 1])
 }

@@ -17,7 +17,11 @@ pub(crate) fn step(value: f64, words: &mut [f64]) -> f64 {
     words[1] += SHORT.max(all) * (value - words[1]);
     words[2] += LONG.max(all) * (value - words[2]);
     let difference = words[1] - words[2];
-    tail::step(&mut words[3..], if difference < 0.0 { -difference } else { difference }, tail::FLOOR)
+    tail::step(
+        &mut words[3..],
+        if difference < 0.0 { -difference } else { difference },
+        tail::FLOOR,
+    )
 }
 
 #[cfg(test)]

@@ -39,7 +39,8 @@ mod tests {
         }
         let mut stuck = words;
         let smooth = (0..60).map(|_| step(5.0, &mut stuck)).fold(0.0, f64::max);
-        let rough = (0..9).map(|row| step(f64::from(row % 2) * 60.0, &mut words)).fold(0.0, f64::max);
+        let rough =
+            (0..9).map(|row| step(f64::from(row % 2) * 60.0, &mut words)).fold(0.0, f64::max);
         assert!(smooth > 2.0 && rough > 2.0, "{smooth} {rough}");
     }
 }

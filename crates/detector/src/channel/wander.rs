@@ -58,7 +58,7 @@ impl Wander {
 
     /// One step: the distance of the smoothed value from the level before it.
     pub fn step(&self, plain: f64, words: &mut [f64]) -> f64 {
-        let value = ((plain - self.mean) * self.per_deviation).max(-VALUE_MAX).min(VALUE_MAX);
+        let value = ((plain - self.mean) * self.per_deviation).clamp(-VALUE_MAX, VALUE_MAX);
         words[0] += SMOOTHING * (value - words[0]);
         let distance = (words[0] - words[1]) * self.per_distance;
         let off = value - words[1];
@@ -79,13 +79,8 @@ pub(crate) fn step(parameters: &[f64], event: &Event, words: &mut [f64]) -> f64 
 mod tests {
     use super::*;
 
-    const KEPT: Wander = Wander {
-        mean: 10.0,
-        per_deviation: 0.5,
-        gain: 0.0,
-        step_max: 1.0,
-        per_distance: 2.0,
-    };
+    const KEPT: Wander =
+        Wander { mean: 10.0, per_deviation: 0.5, gain: 0.0, step_max: 1.0, per_distance: 2.0 };
 
     #[test]
     fn a_shift_stays_far_from_a_level_that_is_kept_and_not_from_one_that_drifts() {

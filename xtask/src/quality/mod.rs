@@ -4,7 +4,9 @@
 //! the file, through the compiled module. The scores are written as an evaluator reads them, one a
 //! row. Labels go into training only where the protocol says that they are known.
 
-use crate::numpy;
+mod nab;
+mod numpy;
+
 use crate::run::{cargo, print, root, succeed, tell};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
@@ -76,7 +78,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     succeed(&mut cargo(["build", "--quiet", "--release", "--package", "trainer"]))?;
     fs::create_dir_all(&arguments.out)
         .with_context(|| format!("cannot create {}", arguments.out.display()))?;
-    print(&format!("{:<52} {:>8} {:>8} {:>8} {:>8}", "data set", "rows", "train s", "bytes", "us/row"));
+    print(&format!(
+        "{:<52} {:>8} {:>8} {:>8} {:>8}",
+        "data set", "rows", "train s", "bytes", "us/row"
+    ));
     if arguments.false_positives {
         return false_positives(arguments);
     }
@@ -85,15 +90,111 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         (false, Protocol::T) => &["tabular", "extra", "nab", "skab", "streams"],
         (false, Protocol::N) => &["tabular", "extra"],
     };
-    let mut worst = Figures::default();
+    let mut most = Figures::default();
     for kind in kinds {
+        let mut scored = Vec::new();
         for file in files(arguments, kind)? {
-            let figures = one(arguments, kind, &file)?;
+            let (figures, data) = one(arguments, kind, &file)?;
             print(&figures.line(&name_of(&file)));
-            worst = worst.at_least(&figures);
+            most = most.at_least(&figures);
+            scored.push(data);
+        }
+        if !scored.is_empty() {
+            report(arguments, kind, &scored)?;
         }
     }
-    print(&worst.line("most"));
+    print(&most.line("most"));
+    Ok(())
+}
+
+/// A data set with its scores.
+struct ScoredSet {
+    name: String,
+    data: Csv,
+    /// Score, and whether it alarms.
+    scores: Vec<(f64, bool)>,
+    /// Rows that count.
+    judged: Vec<usize>,
+}
+
+impl ScoredSet {
+    /// Area under the ROC curve and average precision of the rows that count.
+    fn figures(&self) -> Result<(f64, f64)> {
+        let labels = self.data.labels()?;
+        let labels: Vec<bool> = self.judged.iter().map(|row| labels[*row]).collect();
+        let scores: Vec<f64> = self.judged.iter().map(|row| self.scores[*row].0).collect();
+        Ok((
+            auc_roc(&scores, &labels).unwrap_or(f64::NAN),
+            average_precision(&scores, &labels).unwrap_or(f64::NAN),
+        ))
+    }
+}
+
+fn report(arguments: &Arguments, kind: &str, scored: &[ScoredSet]) -> Result<()> {
+    match kind {
+        "nab" => report_series(arguments, scored),
+        "skab" => report_sensors(scored),
+        "streams" => scored.iter().try_for_each(report_stream),
+        _ => report_tables(scored),
+    }
+}
+
+fn report_tables(scored: &[ScoredSet]) -> Result<()> {
+    let (mut auc, mut precision) = (0.0, 0.0);
+    for set in scored {
+        let (set_auc, set_precision) = set.figures()?;
+        print(&format!("{:<52} AUC-ROC {set_auc:.4}  AP {set_precision:.4}", set.name));
+        (auc, precision) = (auc + set_auc, precision + set_precision);
+    }
+    let count = scored.len() as f64;
+    print(&format!(
+        "mean of {count} tables: AUC-ROC {:.4}, AP {:.4}",
+        auc / count,
+        precision / count
+    ));
+    Ok(())
+}
+
+fn report_series(arguments: &Arguments, scored: &[ScoredSet]) -> Result<()> {
+    let windows = nab::windows(&arguments.data.join("nab"))?;
+    let mut series = Vec::new();
+    for set in scored {
+        let times = set.data.column("timestamp")?;
+        let times: Vec<String> = set.data.rows.iter().map(|row| row[times].clone()).collect();
+        let scores: Vec<f64> = set.scores.iter().map(|score| score.0).collect();
+        let windows = windows.get(&set.name).map_or(&[][..], Vec::as_slice);
+        series.push(nab::Series::new(&times, &scores, windows)?);
+    }
+    let nab::Score { tuned, threshold, cross_validated } = nab::score(&series);
+    print(&format!(
+        "NAB, standard profile, {} series: {cross_validated:.1} in four-fold cross-validation; {tuned:.1} tuned on all (threshold {threshold:.3})",
+        series.len()
+    ));
+    Ok(())
+}
+
+fn report_sensors(scored: &[ScoredSet]) -> Result<()> {
+    let (mut hits, mut false_alarms, mut misses, mut quiet, mut auc) = (0.0, 0.0, 0.0, 0.0, 0.0);
+    for set in scored {
+        let labels = set.data.labels()?;
+        auc += set.figures()?.0;
+        for row in &set.judged {
+            let cell = match (set.scores[*row].1, labels[*row]) {
+                (true, true) => &mut hits,
+                (true, false) => &mut false_alarms,
+                (false, true) => &mut misses,
+                (false, false) => &mut quiet,
+            };
+            *cell += 1.0;
+        }
+    }
+    print(&format!(
+        "SKAB, {} files: pooled F1 {:.3} at a false-alarm rate of {:.1} %, mean AUC-ROC {:.4}",
+        scored.len(),
+        2.0 * hits / (2.0 * hits + false_alarms + misses),
+        100.0 * false_alarms / (false_alarms + quiet),
+        auc / scored.len() as f64
+    ));
     Ok(())
 }
 
@@ -128,9 +229,12 @@ fn files(arguments: &Arguments, kind: &str) -> Result<Vec<PathBuf>> {
         return Ok(Vec::new());
     }
     let mut files = Vec::new();
-    for entry in fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
+    for entry in
+        fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?
+    {
         let path = entry?.path();
-        let wanted = arguments.only.as_ref().is_none_or(|only| name_of(&path).contains(only.as_str()));
+        let wanted =
+            arguments.only.as_ref().is_none_or(|only| name_of(&path).contains(only.as_str()));
         if path.extension().is_some_and(|extension| extension == "csv") && wanted {
             files.push(path);
         }
@@ -144,7 +248,7 @@ fn name_of(path: &Path) -> String {
 }
 
 /// One data set by its protocol.
-fn one(arguments: &Arguments, kind: &str, file: &Path) -> Result<Figures> {
+fn one(arguments: &Arguments, kind: &str, file: &Path) -> Result<(Figures, ScoredSet)> {
     let data = Csv::read(file)?;
     let (rows, keeps_label) = match (kind, arguments.protocol) {
         ("tabular" | "extra", Protocol::T) => ((0..data.rows.len()).collect(), false),
@@ -157,38 +261,41 @@ fn one(arguments: &Arguments, kind: &str, file: &Path) -> Result<Figures> {
         _ => (data.first_days(STREAM_DAYS)?, false),
     };
     let (rows, keeps_label): (Vec<usize>, bool) = (rows, keeps_label);
+    // Tables of protocol T are scored on the rows they were fitted to.
+    let fits_apart = keeps_label || !matches!(kind, "tabular" | "extra");
     let threshold = match kind {
-        "skab" => ThresholdSettings { false_alarm_rate: SENSOR_RATE, ..ThresholdSettings::default() },
+        "skab" => {
+            ThresholdSettings { false_alarm_rate: SENSOR_RATE, ..ThresholdSettings::default() }
+        }
         _ => ThresholdSettings::default(),
     };
     let mut work = Work::new(&arguments.out, file)?;
     let figures = work.train(&data, &rows, keeps_label, threshold, arguments.seed)?;
     let (scores, row_us) = work.score(file)?;
     ensure!(scores.len() == data.rows.len(), "{}: {} scores", name_of(file), scores.len());
-    let text: String = scores.iter().map(|(score, _)| format!("{score}\n")).collect();
-    fs::write(arguments.out.join(format!("{}.scores.csv", name_of(file))), text)?;
-    if kind == "streams" {
-        report_stream(&data, &scores)?;
-    }
+    let text: Vec<String> = scores.iter().map(|(score, _)| score.to_string()).collect();
+    fs::write(arguments.out.join(format!("{}.scores.csv", name_of(file))), text.join("\n") + "\n")?;
     work.remove()?;
-    Ok(Figures { rows: data.rows.len(), row_us, ..figures })
+    let is_learned = |row: &usize| rows.binary_search(row).is_ok();
+    let judged = (0..data.rows.len()).filter(|row| !fits_apart || !is_learned(row)).collect();
+    let figures = Figures { rows: data.rows.len(), row_us, ..figures };
+    Ok((figures, ScoredSet { name: name_of(file), data, scores, judged }))
 }
 
 /// Average precision of the scenarios that have a signal, after the days of learning.
-fn report_stream(data: &Csv, scores: &[(f64, bool)]) -> Result<()> {
-    let scenarios = data.column("scenario")?;
-    let learned: std::collections::BTreeSet<usize> =
-        data.first_days(STREAM_DAYS)?.into_iter().collect();
+fn report_stream(set: &ScoredSet) -> Result<()> {
+    let scenarios = set.data.column("scenario")?;
     let (mut kept, mut labels) = (Vec::new(), Vec::new());
-    for (row, (score, _)) in scores.iter().enumerate() {
-        let scenario = &data.rows[row][scenarios];
-        if !learned.contains(&row) && scenario != "2" {
-            kept.push(*score);
+    for row in &set.judged {
+        let scenario = &set.data.rows[*row][scenarios];
+        if scenario != "2" {
+            kept.push(set.scores[*row].0);
             labels.push(scenario != "0");
         }
     }
     print(&format!(
-        "scenarios 1 and 3: AUC-ROC {:.4}, average precision {:.4}",
+        "{}, scenarios 1 and 3: AUC-ROC {:.4}, AP {:.4}",
+        set.name,
         auc_roc(&kept, &labels).unwrap_or(f64::NAN),
         average_precision(&kept, &labels).unwrap_or(f64::NAN)
     ));
@@ -204,12 +311,13 @@ fn false_positives(arguments: &Arguments) -> Result<()> {
         let mut shares = Vec::new();
         for split in 0..SPLITS {
             let fit = numpy::half_of_normal(&labels, split as u32);
-            let threshold =
-                ThresholdSettings { false_alarm_rate: NOMINAL_RATE, ..ThresholdSettings::default() };
+            let threshold = ThresholdSettings {
+                false_alarm_rate: NOMINAL_RATE,
+                ..ThresholdSettings::default()
+            };
             let mut work = Work::new(&arguments.out, &file)?;
-            let mut figures = work.train(&data, &fit, true, threshold, arguments.seed + split)?;
-            let (scores, row_us) = work.score(&file)?;
-            figures.row_us = row_us;
+            work.train(&data, &fit, true, threshold, arguments.seed + split)?;
+            let (scores, _) = work.score(&file)?;
             let fresh: Vec<usize> = (0..labels.len())
                 .filter(|row| !labels[*row] && fit.binary_search(row).is_err())
                 .collect();
@@ -291,7 +399,8 @@ struct Work {
 impl Work {
     fn new(out: &Path, file: &Path) -> Result<Self> {
         let folder = out.join(format!("work-{}", name_of(file)));
-        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
         Ok(Self { folder })
     }
 
@@ -307,12 +416,26 @@ impl Work {
         let mut schema = infer(text.as_slice(), Format::Csv)?.schema;
         // A terminal's number is a name, not a quantity.
         schema.numeric.retain(|column| column != "terminal");
-        let config = Config { name: "quality".into(), version: "1".into(), schema, threshold, ..Config::default() };
+        let config = Config {
+            name: "quality".into(),
+            version: "1".into(),
+            schema,
+            threshold,
+            ..Config::default()
+        };
         fs::write(self.folder.join("train.csv"), text)?;
         fs::write(self.folder.join("detector.toml"), config.to_toml())?;
         let began = Instant::now();
         let mut train = self.trainer("train");
-        train.args(["--unsigned", "--data", "train.csv", "--config", "detector.toml", "--out", "m.wasm"]);
+        train.args([
+            "--unsigned",
+            "--data",
+            "train.csv",
+            "--config",
+            "detector.toml",
+            "--out",
+            "m.wasm",
+        ]);
         output(train.args(["--seed", &seed.to_string()]))?;
         let train_s = began.elapsed().as_secs_f64();
         let bytes = fs::metadata(self.folder.join("m.wasm"))?.len();
