@@ -104,6 +104,11 @@ impl Fleet {
             assert!(self.sent < until, "events ran out before the swap");
             agent.send(&self.events[self.sent..until]);
             self.sent = until;
+            // Accepted is not scored: what the swap waits for must not be spent in advance.
+            while agent.status()["offset"].as_u64() < Some(self.sent as u64) {
+                assert!(began.elapsed() < PATIENCE, "not scored: {}", agent.status());
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
     }
 }
