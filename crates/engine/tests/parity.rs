@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use common::{
     FALSE_ALARM_RATE, Row, Scored, States, TRAINING_ROWS, TRAINING_SEED, TrainedWorld, WORLDS,
-    assert_same, score_in_batches, score_natively, stream,
+    all_detectors, assert_same, score_in_batches, score_natively, stream,
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -62,7 +62,7 @@ proptest! {
         explain_all in any::<bool>(),
         cuts in proptest::collection::vec(1usize..300, 1..20),
     ) {
-        for world in WORLDS.iter() {
+        for world in all_detectors() {
             // Explaining every row is slow, and slices of one row in it cover the same code.
             let count = if explain_all { 800 } else { 4200 };
             let rows = rows_of(world, seed.into(), missing_share, count);
@@ -82,7 +82,7 @@ proptest! {
         seed in any::<u32>(),
         place in any::<Index>(),
     ) {
-        for world in WORLDS.iter() {
+        for world in all_detectors() {
             let rows = rows_of(world, seed.into(), 0.05, 1500);
             let what = format!("{}, seed {seed}, cut at {}", world.world, place.index(rows.len()));
             let (native, native_states) = score_natively(&world.detector(), &rows, false);
@@ -105,7 +105,7 @@ proptest! {
         places in proptest::collection::vec((any::<Index>(), any::<Index>(), wild()), 300),
         times in proptest::collection::vec((any::<Index>(), wild()), 0..30),
     ) {
-        for world in WORLDS.iter() {
+        for world in all_detectors() {
             let mut rows = rows_of(world, seed.into(), 0.05, 1500);
             for (row, input, value) in &places {
                 let inputs = &mut row.get_mut(&mut rows).inputs;
@@ -138,7 +138,7 @@ proptest! {
         seed in any::<u32>(),
         words in proptest::collection::vec(wild(), 64..256),
     ) {
-        for world in WORLDS.iter() {
+        for world in all_detectors() {
             let rows = rows_of(world, seed.into(), 0.05, 400);
             let mut words = words.iter().flat_map(|word| word.to_le_bytes()).cycle();
             let length = world.trained.manifest.state_bytes as usize;
@@ -219,7 +219,7 @@ fn attributions_sum_to_the_score_and_name_the_planted_field() {
         (AnomalyKind::PortScan, 0.8),
         (AnomalyKind::Exfiltration, 0.7),
     ];
-    for world in WORLDS.iter() {
+    for world in all_detectors() {
         let rows = later_rows(world);
         let mut scorer = Scorer::new(&world.module);
         let scored = score_in_batches(&mut scorer, &rows, &[512], false, &mut States::new());
@@ -228,6 +228,10 @@ fn attributions_sum_to_the_score_and_name_the_planted_field() {
             let score = if scored.outcome() == Outcome::Anomalous { scored.score() } else { 0.0 };
             assert!((sum - score).abs() <= 1e-4 * score, "{row:?}: {sum} of {score}");
             assert!(scored.attribution().all(|share| share >= 0.0), "{row:?}: {scored:?}");
+        }
+        // Chosen for a test, the other detectors need not fit their world.
+        if !WORLDS.iter().any(|chosen| std::ptr::eq(chosen, world)) {
+            continue;
         }
         let figures = Figures::of(world, &rows, &scored);
         // Twice the rate that training was asked for.
@@ -244,7 +248,7 @@ fn attributions_sum_to_the_score_and_name_the_planted_field() {
 #[test]
 fn a_batch_scored_in_parts_gives_the_bits_of_the_whole() {
     const STATES: usize = 8;
-    for world in WORLDS.iter() {
+    for world in all_detectors() {
         let rows = rows_of(world, 5, 0.0, 64);
         let mut scorer = Scorer::new(&world.module);
         let mut at_once = scorer.batch();

@@ -271,10 +271,10 @@ impl Assessment<'_> {
     fn wander(&mut self, tell: &mut Tell<'_>) -> Result<Assessed, TrainError> {
         let fitted = self.fit_channels(tell)?;
         let raw = self.all_raw_scores(&fitted);
-        let mut words = [0.0; 2];
+        let mut words = vec![[0.0; 2]; self.table.entity_count];
         let mut scores: Vec<f64> = Vec::new();
         for (row, raw) in raw.iter().enumerate() {
-            let smooth = smoothed(*raw, &mut words);
+            let smooth = smoothed(*raw, &mut words[self.table.entities[row] as usize]);
             if self.prepared.fit.binary_search(&(row as u32)).is_ok() {
                 scores.push(smooth);
             }

@@ -13,7 +13,7 @@ use twinge_contract::manifest::{DetectorInfo, Lineage, Manifest, StreamRules, Th
 use twinge_contract::schema::Schema;
 use twinge_detector::Detector;
 use twinge_engine::{Budget, Engine, Limits, LoadError, Module, Scorer};
-use twinge_fit::config::ThresholdSettings;
+use twinge_fit::config::{DetectorKind, DetectorSettings, Kinds, ThresholdSettings};
 use twinge_fit::read::{Format, RowReader};
 use twinge_fit::train::as_bytes;
 use twinge_fit::{Config, Table, Trained, train};
@@ -117,9 +117,31 @@ pub(crate) const TRAINING_SEED: u64 = 20_260_101;
 /// the threshold.
 pub(crate) const FALSE_ALARM_RATE: f64 = 0.01;
 
-/// All three worlds; a test program trains them once.
-pub(crate) static WORLDS: LazyLock<Vec<TrainedWorld>> =
-    LazyLock::new(|| World::ALL.into_iter().map(TrainedWorld::new).collect());
+/// All three worlds with the detectors that their data chooses; a test program trains them once.
+pub(crate) static WORLDS: LazyLock<Vec<TrainedWorld>> = LazyLock::new(|| {
+    World::ALL.into_iter().map(|world| TrainedWorld::new(world, Kinds::Auto)).collect()
+});
+
+/// Every other kind of detector, on one world or another.
+pub(crate) static KINDS: LazyLock<Vec<TrainedWorld>> = LazyLock::new(|| {
+    use DetectorKind::{
+        Components, ExtendedForest, Histogram, Mahalanobis, Mixture, Neighbours, Series,
+        TrustedNeighbours, Wander,
+    };
+    let cases = [
+        (World::Cards, vec![Neighbours, Mixture]),
+        (World::Flows, vec![ExtendedForest, Mahalanobis, Components, Histogram]),
+        (World::Cards, vec![TrustedNeighbours]),
+        (World::Sensors, vec![Series]),
+        (World::Sensors, vec![Wander]),
+    ];
+    cases.map(|(world, kinds)| TrainedWorld::new(world, Kinds::Given(kinds))).into()
+});
+
+/// Both of the above.
+pub(crate) fn all_detectors() -> impl Iterator<Item = &'static TrainedWorld> {
+    WORLDS.iter().chain(KINDS.iter())
+}
 
 /// A stream of few entities over several days, with missing values and anomalies.
 pub(crate) fn stream(world: World, seed: u64, missing_share: f64) -> Stream {
@@ -134,7 +156,7 @@ pub(crate) fn stream(world: World, seed: u64, missing_share: f64) -> Stream {
 }
 
 impl TrainedWorld {
-    fn new(world: World) -> Self {
+    fn new(world: World, kind: Kinds) -> Self {
         let mut csv = csv_header(world, true) + "\n";
         for event in stream(world, TRAINING_SEED, 0.03).take(TRAINING_ROWS) {
             writeln!(csv, "{}", event.to_csv(true)).expect("a string takes all");
@@ -154,7 +176,9 @@ impl TrainedWorld {
             false_alarm_rate: FALSE_ALARM_RATE,
             ..ThresholdSettings::default()
         };
-        let config = Config { name: world.name().into(), schema, threshold, ..Config::default() };
+        let detector = DetectorSettings { kind, ..DetectorSettings::default() };
+        let name = world.name().into();
+        let config = Config { name, schema, threshold, detector, ..Config::default() };
         let config = config.check().expect("the configuration is usable");
         let trained = train(&table, &config, 1, &mut |_| true).expect("the events train");
         let module =
