@@ -1,6 +1,6 @@
 //! Fits principal components (Pearson 1901): the directions that explain most of the variance.
 //!
-//! linfa's components call ndarray's products; this one is compared with them in a test.
+//! linfa's components call ndarray's products, which round differently on different processors.
 
 use crate::linear::mean_and_covariance;
 use linfa::ParamGuard;

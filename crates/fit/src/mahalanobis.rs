@@ -14,7 +14,7 @@ use thiserror::Error;
 use twinge_detector::mahalanobis::Mahalanobis as Model;
 
 /// Added to each variance.
-const FLOOR: f64 = 1e-3;
+const FLOOR: f64 = 1e-6;
 /// Concentration steps.
 const STEPS: usize = 5;
 

@@ -1,8 +1,8 @@
 //! Fits a Gaussian mixture: clouds where k-means puts them, or moved on by expectation
 //! maximisation (Dempster, Laird and Rubin 1977).
 //!
-//! linfa's mixture multiplies with ndarray and so rounds differently on different processors; this
-//! one is compared with it in a test.
+//! linfa's mixture multiplies with ndarray and so rounds differently on different processors. This
+//! one is compared with scikit-learn's in tests/reference.rs.
 
 use crate::linear::{Square, mean_and_covariance};
 use crate::means::{means, owners};

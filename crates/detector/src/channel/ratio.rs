@@ -26,6 +26,8 @@ pub const TAIL_SHARES: [f64; TAIL_POINTS] =
 /// [`TAIL_SHARES`] and the mean excess beyond the last.
 pub const PARAMETERS: usize = 1 + 2 * (TAIL_POINTS + 1);
 
+/// Largest amount, in units of the mean over all entities.
+const AMOUNT_MAX: f64 = 1e12;
 /// Events that the profile's gain falls with; then old ones are forgotten.
 const EVENTS_MAX: f64 = 100.0;
 /// Times the profile that an amount counts in it at most.
@@ -51,7 +53,7 @@ pub fn ratio(words: &mut [f64], amount: f64) -> f64 {
 
 /// An input in units of the mean over all entities; what is below zero counts as nothing.
 pub fn amount(plain: f64, mean_of_all: f64) -> f64 {
-    (plain / mean_of_all).max(0.0)
+    (plain / mean_of_all).clamp(0.0, AMOUNT_MAX)
 }
 
 pub(crate) fn step(parameters: &[f64], event: &Event, words: &mut [f64]) -> f64 {

@@ -16,13 +16,16 @@ const HOUR_MS: f64 = 3_600_000.0;
 /// Gain of a place of the profile.
 const GAIN: f64 = 0.15;
 
+/// Largest value in units of the scale; further out the logarithm says no more.
+const SCALED_MAX: f64 = 1e12;
+
 /// Words of state.
 pub const WORDS: u32 = (PLACES + 1 + tail::WORDS) as u32;
 
 pub(crate) fn step(event: &Event, per_scale: f64, words: &mut [f64]) -> f64 {
     let (profile, rest) = words.split_at_mut(PLACES);
     let place = place(event.time_ms);
-    let scaled = event.value * per_scale;
+    let scaled = (event.value * per_scale).clamp(-SCALED_MAX, SCALED_MAX);
     let value = if scaled < 0.0 { -log1p(-scaled) } else { log1p(scaled) };
     // A mask of 48 bits is a whole number that an f64 holds.
     let mask = rest[0] as u64;
