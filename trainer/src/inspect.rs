@@ -45,10 +45,13 @@ fn describe(manifest: &Manifest) {
     print(&format!("categories  {}", schema.categorical.join(", ")));
     print(&format!("features    {}", manifest.detector.features.join(", ")));
     let settings: Vec<String> =
-        manifest.detector.settings.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        manifest.detector.settings.iter().map(shown).collect();
     print(&format!("kind        {} ({})", manifest.detector.kind, settings.join(", ")));
+    for sentence in &manifest.detector.why {
+        print(&format!("why         {sentence}"));
+    }
     print(&format!(
-        "threshold   {} false alarms at most, from {} held-back rows; raw score {:.4}",
+        "threshold   {} false alarms at most, from {} rows that were not fitted; raw score {:.4}",
         percent(manifest.threshold.false_alarm_rate),
         manifest.threshold.calibration_rows,
         manifest.threshold.raw_score
@@ -76,6 +79,14 @@ fn describe(manifest: &Manifest) {
     ));
     for note in &manifest.notes {
         print(&format!("note        {note}"));
+    }
+}
+
+/// A setting without the quotes of JSON.
+fn shown((name, value): (&String, &serde_json::Value)) -> String {
+    match value.as_str() {
+        Some(text) => format!("{name}: {text}"),
+        None => format!("{name}: {value}"),
     }
 }
 

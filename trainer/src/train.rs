@@ -172,8 +172,11 @@ fn report(arguments: &Arguments, trained: &Trained, signed: bool, took: Duration
         manifest.detector.kind,
         manifest.detector.features.len()
     ));
+    for sentence in &manifest.detector.why {
+        print(&format!("           {sentence}"));
+    }
     print(&format!(
-        "threshold  at most {} of normal events are false alarms, from {} held-back rows",
+        "threshold  at most {} of normal events are false alarms, from {} rows that were not fitted",
         percent(manifest.threshold.false_alarm_rate),
         manifest.threshold.calibration_rows
     ));

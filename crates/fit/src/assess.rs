@@ -224,6 +224,13 @@ impl Assessment<'_> {
                 best = (reached, candidate);
             }
         }
+        if best.1 == *fitted {
+            return vec![format!(
+                "{} labelled anomalies agree with the usual way, the {} surprise",
+                anomalies.len(),
+                if fitted.takes_largest { "largest" } else { "mean" }
+            )];
+        }
         *fitted = best.1;
         let shown: Vec<String> = self
             .plan
