@@ -74,10 +74,8 @@ fn build_guest(root: &Path, target_dir: &Path) {
 
 /// A small stack, and no path of this machine in the bytes.
 fn guest_flags(root: &Path) -> Vec<String> {
-    let mut flags = vec![
-        "-Clink-arg=-zstack-size=65536".to_owned(),
-        "-Ctarget-feature=+simd128".to_owned(),
-    ];
+    let mut flags =
+        vec!["-Clink-arg=-zstack-size=65536".to_owned(), "-Ctarget-feature=+simd128".to_owned()];
     let mut remap =
         |from: &Path, to: &str| flags.push(format!("--remap-path-prefix={}={to}", from.display()));
     if let Some(home) = env::var_os("CARGO_HOME")

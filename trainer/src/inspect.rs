@@ -44,8 +44,7 @@ fn describe(manifest: &Manifest) {
     print(&format!("numbers     {}", schema.numeric.join(", ")));
     print(&format!("categories  {}", schema.categorical.join(", ")));
     print(&format!("features    {}", manifest.detector.features.join(", ")));
-    let settings: Vec<String> =
-        manifest.detector.settings.iter().map(shown).collect();
+    let settings: Vec<String> = manifest.detector.settings.iter().map(shown).collect();
     print(&format!("kind        {} ({})", manifest.detector.kind, settings.join(", ")));
     for sentence in &manifest.detector.why {
         print(&format!("why         {sentence}"));

@@ -9,7 +9,7 @@ use crate::config::{DetectorKind, ValidConfig};
 use crate::evaluate::{auc_roc, average_precision};
 use crate::fitted::{Fitted, select};
 use crate::parts::{Fitter, ROWS_MAX};
-use crate::plan::{DataKind, Plan};
+use crate::plan::Plan;
 use crate::prepare::{Prepared, Tell, go_on};
 use crate::random::Random;
 use crate::scale::quantile;
@@ -106,12 +106,16 @@ impl Assessment<'_> {
         let anomalies = self.labelled_anomalies();
         let why = if several { self.fuse(&mut fitted, &unfitted, &anomalies) } else { Vec::new() };
         let raw = fused(&fitted, &unfitted.scores);
-        let calibrated = calibrate(raw.clone(), self.plan.false_alarm_rate)
+        let believed_normal = without_highest(raw.clone(), self.plan.contamination);
+        let calibrated = calibrate(believed_normal, self.plan.false_alarm_rate)
             .expect("there are unfitted rows and the rate was checked");
         let features = self.prepared.features.view();
         let of_anomalies = fitted.raw_scores(features, &anomalies);
         let metrics = metrics(self.prepared.fit.len(), &raw, &of_anomalies, &calibrated);
-        let notes = self.notes_on_rate(&calibrated, raw.len());
+        let mut notes = self.notes_on_rate(&calibrated, raw.len());
+        if !self.fitter.clean && self.plan.contamination == 0.0 {
+            notes.push("nothing tells how many of the rows are anomalies, so the threshold counts all as normal and finds few; set threshold.contamination to the share you expect, or give labels".into());
+        }
         Ok(Assessed {
             fitted,
             calibrated,
@@ -194,11 +198,10 @@ impl Assessment<'_> {
         self.prepared.judged(&rows)
     }
 
-    /// Decides how surprises are put together: by the labels when there are enough, else by what the
-    /// data is. Events differ in one respect at a time, rows of a table in many.
+    /// Decides how surprises are put together: their mean, unless labels find another way clearly
+    /// better.
     fn fuse(&self, fitted: &mut Fitted, unfitted: &Unfitted, anomalies: &[u32]) -> Vec<String> {
-        let usual = self.plan.data != DataKind::Table;
-        fitted.takes_largest = self.plan.takes_largest.unwrap_or(usual);
+        fitted.takes_largest = self.plan.takes_largest.unwrap_or(false);
         even_weights(fitted);
         if self.plan.takes_largest.is_some() || anomalies.len() < LABELS_MIN {
             let how = if fitted.takes_largest {
@@ -404,6 +407,14 @@ fn candidates(fitted: &Fitted) -> Vec<Fitted> {
         candidates.push(candidate);
     }
     candidates
+}
+
+/// Scores without the highest share of them.
+fn without_highest(mut scores: Vec<f64>, share: f64) -> Vec<f64> {
+    scores.sort_unstable_by(f64::total_cmp);
+    let left = (scores.len() as f64 * (1.0 - share)).ceil() as usize;
+    scores.truncate(left.max(1));
+    scores
 }
 
 /// At most `count` of the rows, ascending.

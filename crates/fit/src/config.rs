@@ -222,6 +222,10 @@ pub struct ThresholdSettings {
     /// In place of the share: false alarms a day, by how many events the data has a day.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alarms_per_day: Option<f64>,
+    /// Share of unlabelled rows that are expected to be anomalies: so many of the highest scores do
+    /// not count as normal when the threshold is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contamination: Option<f64>,
     /// Share of the rows held back from fitting to set the threshold on: the last ones of a
     /// stream, random ones of a table. Left out, a stream holds back 0.3, and a table is fitted
     /// several times, each time without the rows that are then scored.
@@ -238,6 +242,7 @@ impl Default for ThresholdSettings {
         Self {
             false_alarm_rate: 0.001,
             alarms_per_day: None,
+            contamination: None,
             held_back: None,
             episode_events: None,
         }
@@ -332,6 +337,9 @@ impl Config {
         check_share("false_alarm_rate", self.threshold.false_alarm_rate, 0.5)?;
         if let Some(held_back) = self.threshold.held_back {
             check_share("held_back", held_back, 0.9)?;
+        }
+        if let Some(contamination) = self.threshold.contamination {
+            check_share("contamination", contamination, 0.5)?;
         }
         if let Some(alarms) = self.threshold.alarms_per_day
             && !(alarms > 0.0 && alarms.is_finite())

@@ -41,6 +41,8 @@ pub struct Plan {
     pub stream: StreamRules,
     /// Share of normal events that may be called anomalous.
     pub false_alarm_rate: f64,
+    /// Share of the rows that are expected to be anomalies nobody has labelled.
+    pub contamination: f64,
     /// Why, in sentences.
     pub why: Vec<String>,
 }
@@ -99,6 +101,7 @@ impl Plan {
             kinds,
             rule,
             stream,
+            contamination: written.threshold.contamination.unwrap_or(0.0),
             false_alarm_rate: false_alarm_rate(table, config, &mut why),
             why,
         })
@@ -160,7 +163,7 @@ fn choose(
     why: &mut Vec<String>,
 ) -> Vec<DetectorKind> {
     match data {
-        DataKind::Table => choose_for_table(table, clean, why),
+        DataKind::Table => choose_for_rows(table, clean, why),
         DataKind::Series => {
             why.push(
                 "a series is judged by its own past, learned while running: season, shift, rarity, turbulence"
@@ -172,16 +175,13 @@ fn choose(
             why.push("each sensor is judged against its level, which may wander".into());
             vec![DetectorKind::Wander]
         }
-        DataKind::Events => choose_for_events(table, why),
+        DataKind::Events => choose_for_events(table, clean, why),
     }
 }
 
-fn choose_for_table(
-    table: &Table,
-    clean: Option<bool>,
-    why: &mut Vec<String>,
-) -> Vec<DetectorKind> {
-    let believed = match (clean, &table.labels) {
+/// Whether the rows to fit are believed to hold no anomalies.
+fn believed_clean(table: &Table, clean: Option<bool>, why: &mut Vec<String>) -> bool {
+    match (clean, &table.labels) {
         (Some(clean), _) => {
             why.push(format!("the data is said to be {}clean", if clean { "" } else { "not " }));
             clean
@@ -194,8 +194,12 @@ fn choose_for_table(
             why.push("nobody says that the data is clean, so it is taken not to be".into());
             false
         }
-    };
-    if believed {
+    }
+}
+
+/// Detectors of combinations: of clean rows two, of others one.
+fn choose_for_rows(table: &Table, clean: Option<bool>, why: &mut Vec<String>) -> Vec<DetectorKind> {
+    if believed_clean(table, clean, why) {
         why.push("clean rows: neighbours and a mixture, each where the other is weak".into());
         vec![DetectorKind::Neighbours, DetectorKind::Mixture]
     } else {
@@ -206,19 +210,22 @@ fn choose_for_table(
     }
 }
 
-fn choose_for_events(table: &Table, why: &mut Vec<String>) -> Vec<DetectorKind> {
-    let amounts = table.schema.time.is_some()
-        && table.entity_count > 1
-        && table.numeric.iter().any(|column| is_amount(column));
-    let alone = amounts && table.schema.width() == 1;
-    if alone {
+fn choose_for_events(
+    table: &Table,
+    clean: Option<bool>,
+    why: &mut Vec<String>,
+) -> Vec<DetectorKind> {
+    let has_profiles = table.schema.time.is_some() && table.entity_count > 1;
+    if has_profiles && table.schema.width() == 1 && table.numeric.iter().any(|c| is_amount(c)) {
         why.push("one amount: judged against each entity's own profile".into());
         return vec![DetectorKind::Ratio];
     }
-    let mut kinds = vec![DetectorKind::IsolationForest, DetectorKind::Tails];
-    why.push("mixed features: a forest for odd combinations, tails for extremes".into());
-    if amounts {
-        why.push("amounts besides: judged against each entity's own profile".into());
+    let mut kinds = choose_for_rows(table, clean, why);
+    why.push("tails besides, for extremes of single features".into());
+    kinds.push(DetectorKind::Tails);
+    let is_never_negative = |column: &Vec<f64>| !column.iter().any(|value| *value < 0.0);
+    if has_profiles && table.numeric.iter().any(is_never_negative) {
+        why.push("and amounts against each entity's own profile".into());
         kinds.push(DetectorKind::Ratio);
     }
     kinds
@@ -351,7 +358,7 @@ mod tests {
             (
                 table(7, irregular, 2),
                 DataKind::Events,
-                vec![DetectorKind::IsolationForest, DetectorKind::Tails, DetectorKind::Ratio],
+                vec![DetectorKind::TrustedNeighbours, DetectorKind::Tails, DetectorKind::Ratio],
             ),
         ];
         for (table, data, kinds) in cases {
