@@ -16,6 +16,10 @@ const DRAWS: [f32; 4] = [0.0, 0.3, 1.0, 3.0];
 /// Mean log-likelihood that drawing a feature in must gain.
 const DRAW_GAIN: f64 = 0.2;
 
+/// Power of the deviation that a drawn feature is divided by: from 0, features as they come, to 1,
+/// all of one deviation.
+const DRAWN_POWER: f64 = 0.3;
+
 /// A feature with less spread than this after scaling is not enlarged to unit spread.
 const SPREAD_MIN: f64 = 1e-9;
 
@@ -38,11 +42,11 @@ impl View {
         })
     }
 
-    /// Every feature that varies, drawn in by `draw`, and divided by the root of its deviation.
+    /// Every feature that varies, drawn in by `draw`, and divided by a power of its deviation.
     pub fn drawn(records: ArrayView2<'_, f32>, draw: f32) -> Self {
         Self::fit(records, |column| {
             let (_, spread) = mean_and_spread(column, [0.0, 1.0, draw, 1.0]);
-            [0.0, 1.0, draw, (1.0 / spread.sqrt()) as f32]
+            [0.0, 1.0, draw, (1.0 / libm::pow(spread, DRAWN_POWER)) as f32]
         })
     }
 
