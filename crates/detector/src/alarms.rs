@@ -10,7 +10,7 @@
 //!   along), and after a very high one a score must reach a share of the decaying peak to be told in
 //!   full. Words: whether there is a score, the smoothed logarithm, and the peak.
 
-use crate::model::{ModelError, Sections, Tag, ensure};
+use crate::sections::{ModelError, Sections, Tag, ensure};
 use libm::{exp, log, log10};
 
 /// A quarter of a decimal place for each decimal place of earlier scores.
@@ -91,13 +91,13 @@ impl Alarms {
         };
         let end = word.checked_add(rule.words());
         let has_room =
-            word >= crate::model::STATE_WORDS_COMMON && end.is_some_and(|end| end <= state_words);
+            word >= crate::inputs::STATE_WORDS_COMMON && end.is_some_and(|end| end <= state_words);
         ensure(rule == Rule::Every || has_room, Tag::ALARMS)?;
         Ok(Self { rule, word: if rule == Rule::Every { 0 } else { word } })
     }
 
     #[cfg(feature = "encode")]
-    pub(crate) fn write(&self, writer: &mut crate::model::Writer) {
+    pub(crate) fn write(&self, writer: &mut crate::sections::Writer) {
         let [code, events] = match self.rule {
             Rule::Every => [0, 0],
             Rule::Episodes(events) => [1, events],

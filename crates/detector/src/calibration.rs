@@ -6,7 +6,7 @@
 //! quantile itself, and the score is brought to the same side of 1.
 
 use crate::curve::Curve;
-use crate::model::{ModelError, Sections, Tag, ensure};
+use crate::sections::{ModelError, Sections, Tag, ensure};
 
 /// The largest score below the threshold.
 const JUST_NORMAL: f64 = 1.0 - f64::EPSILON / 2.0;

@@ -5,8 +5,8 @@
 //! Schmid 2011). Coordinates are one byte each on a grid of the feature's range. As in
 //! [`crate::neighbours`], a distance counts by how sparse the reference's surroundings are.
 
-use crate::model::{ModelError, Sections, Tag, all_finite_f32, ensure};
 use crate::neighbours::{LANES, NEIGHBOURS_MAX, Nearest};
+use crate::sections::{ModelError, Sections, Tag, all_finite_f32, ensure};
 use crate::view::WIDTH_MAX;
 
 /// Most cells.
@@ -114,7 +114,7 @@ impl<'a> Cells<'a> {
     }
 
     #[cfg(feature = "encode")]
-    pub(crate) fn write(&self, writer: &mut crate::model::Writer) {
+    pub(crate) fn write(&self, writer: &mut crate::sections::Writer) {
         writer.section(Tag::PART.field(0), &[[self.neighbours, self.evaluations]]);
         writer.section(Tag::PART.field(1), self.grid);
         writer.section(Tag::PART.field(2), self.centres);

@@ -2,7 +2,7 @@
 //! are taken away (reconstruction error; Shyu et al. 2003).
 
 use crate::mixture::dot;
-use crate::model::{ModelError, Sections, Tag, all_finite_f32, ensure};
+use crate::sections::{ModelError, Sections, Tag, all_finite_f32, ensure};
 
 /// Mean and directions.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -44,7 +44,7 @@ impl<'a> Components<'a> {
     }
 
     #[cfg(feature = "encode")]
-    pub(crate) fn write(&self, writer: &mut crate::model::Writer) {
+    pub(crate) fn write(&self, writer: &mut crate::sections::Writer) {
         writer.section(Tag::PART.field(0), self.centre);
         writer.section(Tag::PART.field(1), self.directions);
     }

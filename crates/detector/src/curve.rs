@@ -3,7 +3,7 @@
 //! Between points it is linear; below the first it is flat; beyond the last it goes on with the slope
 //! of the end, where no data can say more.
 
-use crate::model::{ModelError, Sections, Tag, all_finite, ensure};
+use crate::sections::{ModelError, Sections, Tag, all_finite, ensure};
 
 /// Points of a curve, at least two, both arrays ascending.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -2,8 +2,9 @@
 
 use crate::attribution::attribute;
 use crate::forest::{self, BLOCK_ROWS};
-use crate::model::{Model, ModelError};
+use crate::model::Model;
 use crate::pipeline::{self, RowKind};
+use crate::sections::ModelError;
 use core::fmt;
 use twinge_contract::abi::{Outcome, VERDICT_CONTINUES, VERDICT_LATE};
 

@@ -4,7 +4,7 @@
 //! Axis-parallel splits leave ghosts of low scores beside clusters; slanted ones do not.
 
 use crate::forest::{DEPTH_MAX, TREES_MAX, threshold};
-use crate::model::{ModelError, Sections, Tag, ensure};
+use crate::sections::{ModelError, Sections, Tag, ensure};
 
 /// Units of a split's weights.
 pub const WEIGHT_UNITS: f32 = 127.0;
@@ -73,7 +73,7 @@ impl<'a> ExtendedForest<'a> {
     }
 
     #[cfg(feature = "encode")]
-    pub(crate) fn write(&self, writer: &mut crate::model::Writer) {
+    pub(crate) fn write(&self, writer: &mut crate::sections::Writer) {
         writer.section(Tag::PART.field(0), &[[self.trees, self.depth]]);
         writer.section(Tag::PART.field(1), &[self.norm]);
         writer.section(Tag::PART.field(2), self.thresholds);

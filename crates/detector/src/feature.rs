@@ -1,8 +1,7 @@
 //! What is computed from a row and from what is remembered.
 
-use crate::channel;
-use crate::model::Pipeline;
-use crate::pipeline::{LATEST_MS, SEEN, scaled_input};
+use crate::channel::Event;
+use crate::inputs::{LATEST_MS, Pipeline, SEEN, scaled_input};
 use crate::tracker::{Tracked, Tracker};
 
 const DAY_MS: f64 = 86_400_000.0;
@@ -111,11 +110,11 @@ pub(crate) fn feature(
         Feature::DayCosine => Some(sine_of_turn(day + 0.25)),
         Feature::Surprise => {
             let tracked = Tracked::of(model, tracker as usize)?;
-            let event = channel::Event { time_ms, value: inputs[input as usize] };
+            let event = Event { time_ms, value: inputs[input as usize] };
             if !event.value.is_finite() {
                 return None;
             }
-            Some(channel::surprise(&tracked, &event, state, late))
+            Some(tracked.surprise(&event, state, late))
         }
     }
 }

@@ -5,7 +5,7 @@
 //! eight walks at once, of eight rows through a tree or, when there are fewer rows, of one row
 //! through eight trees. Path lengths are whole numbers, so both give the same sum.
 
-use crate::model::{ModelError, Sections, Tag, ensure};
+use crate::sections::{ModelError, Sections, Tag, ensure};
 
 /// Units of a leaf's path length in one step. Whole units make the sum over trees exact, so that
 /// its order cannot matter.
@@ -67,7 +67,7 @@ impl<'a> Forest<'a> {
     }
 
     #[cfg(feature = "encode")]
-    pub(crate) fn write(&self, writer: &mut crate::model::Writer) {
+    pub(crate) fn write(&self, writer: &mut crate::sections::Writer) {
         writer.section(Tag::PART.field(0), &[[self.trees, self.depth]]);
         writer.section(Tag::PART.field(1), &[self.norm]);
         writer.section(Tag::PART.field(2), self.thresholds);

@@ -4,7 +4,7 @@
 //! features of the negative logarithm of the density in the row's bin; outside of all bins it is
 //! that of an empty bin.
 
-use crate::model::{ModelError, Sections, Tag, all_finite_f32, ensure};
+use crate::sections::{ModelError, Sections, Tag, all_finite_f32, ensure};
 
 /// Bins of all features.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -42,7 +42,7 @@ impl<'a> Histogram<'a> {
     }
 
     #[cfg(feature = "encode")]
-    pub(crate) fn write(&self, writer: &mut crate::model::Writer) {
+    pub(crate) fn write(&self, writer: &mut crate::sections::Writer) {
         writer.section(Tag::PART.field(0), self.scales);
         writer.section(Tag::PART.field(1), self.values);
     }

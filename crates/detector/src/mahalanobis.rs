@@ -2,7 +2,7 @@
 //! together (Mahalanobis 1936; made robust in fitting).
 
 use crate::mixture::dot;
-use crate::model::{ModelError, Sections, Tag, all_finite_f32, ensure};
+use crate::sections::{ModelError, Sections, Tag, all_finite_f32, ensure};
 
 /// Centre and whitening.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -41,7 +41,7 @@ impl<'a> Mahalanobis<'a> {
     }
 
     #[cfg(feature = "encode")]
-    pub(crate) fn write(&self, writer: &mut crate::model::Writer) {
+    pub(crate) fn write(&self, writer: &mut crate::sections::Writer) {
         writer.section(Tag::PART.field(0), self.centre);
         writer.section(Tag::PART.field(1), self.whitening);
     }

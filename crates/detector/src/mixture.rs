@@ -4,7 +4,7 @@
 //! the rest (probabilistic principal components, Tipping and Bishop 1999), so that a cloud costs
 //! `rank + 1` times the width. The answer is the negative logarithm of the density.
 
-use crate::model::{ModelError, Sections, Tag, all_finite, all_finite_f32, ensure};
+use crate::sections::{ModelError, Sections, Tag, all_finite, all_finite_f32, ensure};
 
 /// Most clouds of a mixture.
 pub const CLOUDS_MAX: usize = 32;
@@ -77,7 +77,7 @@ impl<'a> Mixture<'a> {
     }
 
     #[cfg(feature = "encode")]
-    pub(crate) fn write(&self, writer: &mut crate::model::Writer) {
+    pub(crate) fn write(&self, writer: &mut crate::sections::Writer) {
         writer.section(Tag::PART.field(0), &[self.rank]);
         writer.section(Tag::PART.field(1), self.clouds);
         writer.section(Tag::PART.field(2), self.centres);

@@ -9,7 +9,7 @@
 //! Distances are computed for [`LANES`] references at once, which lie beside one another in memory;
 //! each sum runs over the features in order, so that no width of a machine's registers shows.
 
-use crate::model::{ModelError, Sections, Tag, all_finite_f32, ensure};
+use crate::sections::{ModelError, Sections, Tag, all_finite_f32, ensure};
 
 /// References whose distances are computed together.
 pub const LANES: usize = 8;
@@ -73,7 +73,7 @@ impl<'a> Neighbours<'a> {
     }
 
     #[cfg(feature = "encode")]
-    pub(crate) fn write(&self, writer: &mut crate::model::Writer) {
+    pub(crate) fn write(&self, writer: &mut crate::sections::Writer) {
         writer.section(Tag::PART.field(0), &[[self.bags, self.neighbours, self.farthest_only]]);
         writer.section(Tag::PART.field(1), self.references);
         writer.section(Tag::PART.field(2), self.factors);

@@ -11,8 +11,8 @@ use crate::forest::{self, Forest};
 use crate::histogram::Histogram;
 use crate::mahalanobis::Mahalanobis;
 use crate::mixture::Mixture;
-use crate::model::{ModelError, Sections, Tag, all_finite, ensure};
 use crate::neighbours::Neighbours;
+use crate::sections::{ModelError, Sections, Tag, all_finite, ensure};
 use crate::tails::Tails;
 use crate::view::{VIEWS_MAX, View, WIDTH_MAX};
 
@@ -167,7 +167,7 @@ impl<'a> Kind<'a> {
     }
 
     #[cfg(feature = "encode")]
-    fn write(&self, writer: &mut crate::model::Writer) {
+    fn write(&self, writer: &mut crate::sections::Writer) {
         match self {
             Self::Forest(forest) => forest.write(writer),
             Self::Extended(forest) => forest.write(writer),
@@ -257,7 +257,7 @@ impl<'a> Parts<'a> {
     }
 
     #[cfg(feature = "encode")]
-    pub(crate) fn write(&self, writer: &mut crate::model::Writer) {
+    pub(crate) fn write(&self, writer: &mut crate::sections::Writer) {
         writer.section(Tag::VIEWS, &[self.views.iter().flatten().count() as u32]);
         let kinds = self.parts.iter().flatten().map(|part| [part.detector.code(), part.view]);
         let kinds: alloc::vec::Vec<[u32; 2]> = kinds.collect();

@@ -5,16 +5,79 @@
 //! state; a state of zeros is an entity never seen.
 
 use crate::feature::{Feature, feature};
-use crate::model::{Pipeline, STATE_WORDS_COMMON};
+use crate::inputs::{LATEST_MS, Pipeline, SEEN, STATE_WORDS_COMMON, Shape, clamp};
+use crate::sections::{ModelError, Sections, Tag, all_finite, ensure};
 use crate::tracker::{Tracked, Tracker, remember};
 
-/// Largest absolute value of a scaled input or feature. Beyond a million scales all values are
-/// equally far, and their squares still fit.
-pub const VALUE_MAX: f64 = 1e6;
+impl<'a> Pipeline<'a> {
+    pub(crate) fn parse(sections: &Sections<'a>) -> Result<Self, ModelError> {
+        let [fields, numeric, state_words, warm_up_events] =
+            *sections.one::<[u32; 4]>(Tag::SHAPE)?;
+        let pipeline = Self {
+            shape: Shape { fields, numeric, state_words, warm_up_events },
+            lateness_ms: *sections.one(Tag::RULES)?,
+            numbers: sections.array(Tag::NUMBERS)?,
+            trackers: sections.array(Tag::TRACKERS)?,
+            tracker_parameters: sections.array(Tag::TRACKER_PARAMETERS)?,
+            features: sections.array(Tag::FEATURES)?,
+            feature_parameters: sections.array(Tag::FEATURE_PARAMETERS)?,
+            category_ranges: sections.array(Tag::CATEGORY_RANGES)?,
+            category_codes: sections.array(Tag::CATEGORY_CODES)?,
+            category_values: sections.array(Tag::CATEGORY_VALUES)?,
+            category_unseen: sections.array(Tag::CATEGORY_UNSEEN)?,
+        };
+        pipeline.check()?;
+        Ok(pipeline)
+    }
 
-/// Words of state: events seen so far, time of the latest in milliseconds.
-pub(crate) const SEEN: usize = 0;
-pub(crate) const LATEST_MS: usize = 1;
+    #[cfg(feature = "encode")]
+    pub(crate) fn write(&self, writer: &mut crate::sections::Writer) {
+        let Shape { fields, numeric, state_words, warm_up_events } = self.shape;
+        writer.section(Tag::SHAPE, &[fields, numeric, state_words, warm_up_events]);
+        writer.section(Tag::RULES, &[self.lateness_ms]);
+        writer.section(Tag::NUMBERS, self.numbers);
+        writer.section(Tag::TRACKERS, self.trackers);
+        writer.section(Tag::TRACKER_PARAMETERS, self.tracker_parameters);
+        writer.section(Tag::FEATURES, self.features);
+        writer.section(Tag::FEATURE_PARAMETERS, self.feature_parameters);
+        writer.section(Tag::CATEGORY_RANGES, self.category_ranges);
+        writer.section(Tag::CATEGORY_CODES, self.category_codes);
+        writer.section(Tag::CATEGORY_VALUES, self.category_values);
+        writer.section(Tag::CATEGORY_UNSEEN, self.category_unseen);
+    }
+
+    /// Checks everything that [`row`] relies on.
+    pub fn check(&self) -> Result<(), ModelError> {
+        let Shape { fields, numeric, state_words, .. } = self.shape;
+        let categorical = fields.wrapping_sub(numeric) as usize;
+        ensure(numeric <= fields && (1..=255).contains(&fields), Tag::SHAPE)?;
+        ensure((STATE_WORDS_COMMON..=8192).contains(&state_words), Tag::SHAPE)?;
+        ensure(self.lateness_ms >= 0.0 && self.lateness_ms.is_finite(), Tag::RULES)?;
+        ensure(self.numbers.len() == numeric as usize, Tag::NUMBERS)?;
+        ensure(all_finite(self.numbers.as_flattened()), Tag::NUMBERS)?;
+        ensure(all_finite(self.tracker_parameters), Tag::TRACKER_PARAMETERS)?;
+        ensure((1..=255).contains(&self.features.len()), Tag::FEATURES)?;
+        ensure(self.feature_parameters.len() == self.features.len(), Tag::FEATURE_PARAMETERS)?;
+        ensure(all_finite(self.feature_parameters.as_flattened()), Tag::FEATURE_PARAMETERS)?;
+        ensure(check(self).is_some(), Tag::FEATURES)?;
+        ensure(self.category_ranges.len() == categorical, Tag::CATEGORY_RANGES)?;
+        ensure(self.category_unseen.len() == categorical, Tag::CATEGORY_UNSEEN)?;
+        ensure(self.category_values.len() == self.category_codes.len(), Tag::CATEGORY_VALUES)?;
+        ensure(
+            all_finite(self.category_values) && all_finite(self.category_unseen),
+            Tag::CATEGORY_VALUES,
+        )?;
+        for [start, count] in self.category_ranges {
+            let end = start.checked_add(*count).map(|end| end as usize);
+            let codes = end.and_then(|end| self.category_codes.get(*start as usize..end));
+            ensure(
+                codes.is_some_and(|codes| codes.is_sorted_by(|a, b| a < b)),
+                Tag::CATEGORY_RANGES,
+            )?;
+        }
+        Ok(())
+    }
+}
 
 /// What became of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,36 +165,4 @@ fn scaled_feature(
         Some(value) => clamp((value - centre) * scale) as f32,
         None => 0.0,
     }
-}
-
-/// An input in units of its scale; `None` when it is missing.
-pub(crate) fn scaled_input(model: &Pipeline<'_>, input: usize, inputs: &[f64]) -> Option<f64> {
-    let value = inputs[input];
-    if !value.is_finite() {
-        return None;
-    }
-    Some(match model.numbers.get(input) {
-        Some([centre, scale]) => clamp((value - centre) * scale),
-        None => category_value(model, input - model.numbers.len(), value),
-    })
-}
-
-fn category_value(model: &Pipeline<'_>, index: usize, code: f64) -> f64 {
-    let [start, count] = model.category_ranges[index];
-    let range = start as usize..(start + count) as usize;
-    let codes = &model.category_codes[range.clone()];
-    match codes.binary_search_by(|known| known.total_cmp(&code)) {
-        Ok(place) => model.category_values[range.start + place],
-        Err(_) => model.category_unseen[index],
-    }
-}
-
-/// Brings a difference that may have overflowed back into range; never NaN, because neither factor
-/// of the product is and a product with zero scale of an infinite difference is taken as zero.
-#[expect(
-    clippy::manual_clamp,
-    reason = "its panic brings the formatting of floats into every module"
-)]
-fn clamp(value: f64) -> f64 {
-    if value.is_nan() { 0.0 } else { value.max(-VALUE_MAX).min(VALUE_MAX) }
 }

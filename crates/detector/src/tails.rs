@@ -5,7 +5,7 @@
 //! A feature goes so many times beyond its usual extent on the same side; a row's surprise is the
 //! logarithm of the largest of these.
 
-use crate::model::{ModelError, Sections, Tag, all_finite, ensure};
+use crate::sections::{ModelError, Sections, Tag, all_finite, ensure};
 
 /// How far out each feature usually goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -38,7 +38,7 @@ impl<'a> Tails<'a> {
     }
 
     #[cfg(feature = "encode")]
-    pub(crate) fn write(&self, writer: &mut crate::model::Writer) {
+    pub(crate) fn write(&self, writer: &mut crate::sections::Writer) {
         writer.section(Tag::PART.field(0), self.bounds);
     }
 }

@@ -1,8 +1,7 @@
 //! What is remembered of an entity: words of its state, each group with one rule.
 
-use crate::channel;
-use crate::model::Pipeline;
-use crate::pipeline::{LATEST_MS, SEEN, scaled_input};
+use crate::channel::{self, Event};
+use crate::inputs::{LATEST_MS, Pipeline, SEEN, scaled_input};
 
 /// What is remembered of an entity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +27,9 @@ pub enum Tracker {
     /// See [`channel::wander`].
     Wander = 8,
 }
+
+/// Most words of a channel.
+const CHANNEL_WORDS_MAX: usize = 512;
 
 /// A tracker in a model.
 #[derive(Clone, Copy, Debug)]
@@ -101,8 +103,44 @@ impl<'a> Tracked<'a> {
     }
 
     /// The tracker's words in a state.
-    pub(crate) fn words<'s>(&self, state: &'s mut [f64]) -> &'s mut [f64] {
+    fn words<'s>(&self, state: &'s mut [f64]) -> &'s mut [f64] {
         &mut state[self.word..self.word + self.tracker.words() as usize]
+    }
+
+    /// What a channel says of an event, which it remembers unless it is late.
+    ///
+    /// A state that is not the channel's own work (damaged, or of another module) may give no
+    /// number: the channel then starts over.
+    pub(crate) fn surprise(&self, event: &Event, state: &mut [f64], late: bool) -> f64 {
+        let words = self.words(state);
+        let mut copy = [0.0; CHANNEL_WORDS_MAX];
+        let words = if late {
+            let copy = &mut copy[..words.len()];
+            copy.copy_from_slice(words);
+            copy
+        } else {
+            words
+        };
+        let surprise = self.step(event, words);
+        if surprise.is_finite() {
+            return surprise;
+        }
+        words.fill(0.0);
+        0.0
+    }
+
+    fn step(&self, event: &Event, words: &mut [f64]) -> f64 {
+        let parameters = self.parameters;
+        let standardised = || channel::standardised(parameters, event.value);
+        match self.tracker {
+            Tracker::Ratio => channel::ratio::step(parameters, event, words),
+            Tracker::Wander => channel::wander::step(parameters, event, words),
+            Tracker::Season => channel::season::step(event, parameters[1], words),
+            Tracker::Shift => channel::shift::step(standardised(), words),
+            Tracker::Rarity => channel::rarity::step(standardised(), words),
+            Tracker::Turbulence => channel::turbulence::step(standardised(), words),
+            Tracker::Average | Tracker::Previous | Tracker::Count => 0.0,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Each chosen feature is centred and scaled, and far values are drawn in by a signed logarithm
 //! where the view asks for it. A forest needs no view: it looks at features through thresholds.
 
-use crate::model::{ModelError, Sections, Tag, all_finite_f32, ensure};
+use crate::sections::{ModelError, Sections, Tag, all_finite_f32, ensure};
 
 /// Most views that a model may have.
 pub const VIEWS_MAX: usize = 4;
@@ -47,13 +47,13 @@ impl<'a> View<'a> {
     }
 
     #[cfg(feature = "encode")]
-    pub(crate) fn write(&self, writer: &mut crate::model::Writer) {
+    pub(crate) fn write(&self, writer: &mut crate::sections::Writer) {
         writer.section(Tag::VIEW.field(0), self.features);
         writer.section(Tag::VIEW.field(1), self.scales);
     }
 }
 
-/// One value brought to scale; finite for every finite value within [`crate::pipeline::VALUE_MAX`].
+/// One value brought to scale; finite for every finite value within [`crate::inputs::VALUE_MAX`].
 pub fn scaled(value: f32, [centre, scale, draw, factor]: Scale) -> f32 {
     let z = (value - centre) * scale;
     let drawn = if draw == 0.0 {

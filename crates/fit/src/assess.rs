@@ -6,6 +6,7 @@
 
 use crate::calibrate::{Calibrated, calibrate, null_of_series};
 use crate::config::{DetectorKind, ValidConfig};
+use crate::error::TrainError;
 use crate::evaluate::{auc_roc, average_precision};
 use crate::fitted::{Fitted, select};
 use crate::parts::{Fitter, ROWS_MAX};
@@ -15,7 +16,6 @@ use crate::random::Random;
 use crate::scale::quantile;
 use crate::surprise::Curve;
 use crate::table::Table;
-use crate::train::{TrainError, alarms};
 use std::collections::BTreeMap;
 use twinge_detector::alarms::smoothed;
 
@@ -318,7 +318,7 @@ impl Assessment<'_> {
 
     /// What is told of every row, by the rule of alarms.
     fn told(&self, fitted: &Fitted, threshold: f64) -> Vec<f64> {
-        let alarms = alarms(self.plan, self.prepared);
+        let alarms = self.prepared.alarms(self.plan);
         let words = self.prepared.pipeline.shape.state_words as usize;
         let mut states = vec![0.0; self.table.entity_count * words];
         let raw = self.all_raw_scores(fitted);

@@ -1,10 +1,9 @@
 //! `detector.toml`: what to train, checked whole before any data is read.
 
-use crate::features::FeatureSpecError;
+use crate::features::{FeatureSettings, FeatureSpecError};
 use crate::forest::{ForestError, IsolationForestParams};
 use linfa::ParamGuard;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use thiserror::Error;
 use twinge_contract::manifest::{StreamRules, is_detector_name};
 use twinge_contract::schema::{Schema, SchemaError};
@@ -33,27 +32,6 @@ pub struct Config {
     /// Rules of the stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<StreamSettings>,
-}
-
-/// Features by the input they look at.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct FeatureSettings {
-    /// For every numeric field, such as `["value", "deviation(20)", "difference"]`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub numeric: Option<Vec<String>>,
-    /// Of the event's time, such as `["gap", "rate(3600)", "day"]`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub time: Option<Vec<String>>,
-    /// For single fields, in place of those under `numeric`.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub fields: BTreeMap<String, Vec<String>>,
-}
-
-impl FeatureSettings {
-    fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// The detectors and their settings.

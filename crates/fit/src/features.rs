@@ -1,12 +1,13 @@
 //! Which features a detector computes: their names in `detector.toml` and their place in a model.
 
-use crate::config::FeatureSettings;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use thiserror::Error;
 use twinge_contract::schema::Schema;
 use twinge_detector::alarms::Rule;
 use twinge_detector::feature::Feature;
-use twinge_detector::model::{Pipeline, STATE_WORDS_COMMON, Shape};
+use twinge_detector::inputs::{Pipeline, STATE_WORDS_COMMON, Shape};
 use twinge_detector::tracker::Tracker;
 
 /// Half-life, in events, of what is remembered of an entity unless another is given.
@@ -14,6 +15,28 @@ const HALF_LIFE_EVENTS: f64 = 20.0;
 
 /// Added to a tracked variance, in squared scales of the field.
 const VARIANCE_FLOOR: f64 = 1e-4;
+
+/// Features by the input they look at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FeatureSettings {
+    /// For every numeric field, such as `["value", "deviation(20)", "difference"]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub numeric: Option<Vec<String>>,
+    /// Of the event's time, such as `["gap", "rate(3600)", "day"]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<Vec<String>>,
+    /// For single fields, in place of those under `numeric`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, Vec<String>>,
+}
+
+impl FeatureSettings {
+    /// Whether nothing is set.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
 
 /// A feature of one input or of time.
 #[derive(Clone, Debug, PartialEq)]

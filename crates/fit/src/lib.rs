@@ -15,6 +15,7 @@ pub mod cells;
 pub mod channels;
 pub mod components;
 pub mod config;
+pub mod error;
 pub mod evaluate;
 pub mod extended;
 pub mod features;
@@ -43,5 +44,6 @@ pub mod trim;
 pub mod view;
 
 pub use config::{Config, ConfigError, ValidConfig};
+pub use error::TrainError;
 pub use table::Table;
-pub use train::{Progress, TrainError, Trained, train};
+pub use train::{Progress, Trained, train};

@@ -2,15 +2,16 @@
 
 use crate::channels;
 use crate::config::ValidConfig;
+use crate::error::{ROWS_MIN, TrainError, too_few};
 use crate::features::{PipelineParts, lay_out};
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::reference::category_counts;
 use crate::scale::centre_and_scale;
 use crate::table::Table;
-use crate::train::{ROWS_MIN, TrainError, too_few};
 use ndarray::{Array2, Axis};
 use twinge_contract::category;
+use twinge_detector::alarms::{Alarms, Rule};
 use twinge_detector::feature::Feature;
 use twinge_detector::pipeline::{self, RowKind};
 
@@ -70,7 +71,7 @@ impl Prepared {
             notes: Vec::new(),
         };
         prepared.scale_inputs(table, tell)?;
-        prepared.fit_channels(table, plan);
+        prepared.fit_channels(table);
         prepared.scale_features(table, tell)?;
         prepared.keep_usable_rows(config)?;
         Ok(prepared)
@@ -122,7 +123,7 @@ impl Prepared {
     }
 
     /// Channels learn from the rows to fit, in their order.
-    fn fit_channels(&mut self, table: &Table, plan: &Plan) {
+    fn fit_channels(&mut self, table: &Table) {
         for index in 0..self.pipeline.trackers.len() {
             let Some((tracker, input, parameters)) = self.pipeline.tracker_mut(index) else {
                 continue;
@@ -140,7 +141,6 @@ impl Prepared {
             }
             parameters.copy_from_slice(&channels::parameters(tracker, &rows));
         }
-        debug_assert_eq!(plan.features.len(), self.pipeline.features.len());
     }
 
     /// Computes features twice: plain, to learn their centre and scale, and scaled.
@@ -216,6 +216,12 @@ impl Prepared {
             return Err(too_few(rows, "the threshold", CALIBRATION_ROWS_MIN, hint));
         }
         Ok(())
+    }
+
+    /// The rule of alarms and its place in the state.
+    pub fn alarms(&self, plan: &Plan) -> Alarms {
+        let word = if plan.rule == Rule::Every { 0 } else { self.pipeline.alarm_word };
+        Alarms { rule: plan.rule, word }
     }
 
     /// Those of `rows` that get a verdict: neither empty nor of an entity that is warming up.

@@ -1,23 +1,19 @@
 //! From a table to a module.
 
 use crate::assess::{Assessed, assess};
-use crate::config::{ConfigError, ValidConfig};
-use crate::link::{LinkError, RUNTIME, link};
-use crate::parts::PartError;
+use crate::config::ValidConfig;
+use crate::error::{ROWS_MIN, TrainError, too_few};
+use crate::link::{RUNTIME, link};
 use crate::plan::Plan;
 use crate::prepare::Prepared;
 use crate::reference::histograms;
 use crate::table::Table;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use thiserror::Error;
 use twinge_contract::abi;
 use twinge_contract::manifest::{DetectorInfo, Lineage, Manifest, ThresholdInfo};
-use twinge_detector::alarms::{Alarms, Rule};
-use twinge_detector::{Model, ModelError};
-
-/// Fewest rows that a detector is fitted to.
-pub const ROWS_MIN: usize = 32;
+use twinge_detector::Model;
+use twinge_detector::alarms::Rule;
 
 /// A step of training and how much of it is done, from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,64 +33,6 @@ pub struct Trained {
     pub manifest: Manifest,
     /// The model inside, for running it natively.
     pub model: Vec<u64>,
-}
-
-/// Why nothing could be trained.
-#[derive(Debug, Error)]
-pub enum TrainError {
-    /// Fewer rows than needed.
-    #[error(
-        "data has {rows} usable rows for {purpose}, and {needed} are needed: give more data{hint}"
-    )]
-    TooFewRows {
-        /// Rows there are.
-        rows: usize,
-        /// What for.
-        purpose: &'static str,
-        /// Rows needed.
-        needed: usize,
-        /// What else helps.
-        hint: &'static str,
-    },
-    /// Nothing varies.
-    #[error("all rows are alike in every input: there is nothing to learn from")]
-    AllAlike,
-    /// Two category texts cannot be told apart.
-    #[error(
-        "column `{column}`: categories `{first}` and `{second}` have the same code: rename one"
-    )]
-    CategoryClash {
-        /// The column.
-        column: String,
-        /// One text.
-        first: String,
-        /// Another.
-        second: String,
-    },
-    /// Training was cancelled by its caller.
-    #[error("training was cancelled")]
-    Cancelled,
-    /// The configuration does not fit the data.
-    #[error("configuration does not fit the data")]
-    Config(#[from] ConfigError),
-    /// A detector cannot be fitted.
-    #[error("detector cannot be fitted")]
-    Part(#[source] PartError),
-    /// Our own fault.
-    #[error("model that was just made is not readable")]
-    Model(#[from] ModelError),
-    /// Our own fault.
-    #[error("module cannot be linked")]
-    Link(#[from] LinkError),
-}
-
-impl From<PartError> for TrainError {
-    fn from(error: PartError) -> Self {
-        match error {
-            PartError::Cancelled => Self::Cancelled,
-            error => Self::Part(error),
-        }
-    }
 }
 
 /// Plans, fits, calibrates and links.
@@ -118,7 +56,7 @@ pub fn train(
         pipeline: prepared.pipeline.model(),
         parts: assessed.fitted.model(),
         calibration: assessed.calibrated.model(),
-        alarms: alarms(&plan, &prepared),
+        alarms: prepared.alarms(&plan),
     };
     let model = model.encode();
     // What was just made must be readable: better told here than on a device.
@@ -126,12 +64,6 @@ pub fn train(
     let manifest = manifest(table, config, seed, &plan, &prepared, &assessed);
     let module = link(RUNTIME, as_bytes(&model), &manifest.to_json())?;
     Ok(Trained { module, manifest, model })
-}
-
-/// The rule of alarms and its place in the state.
-pub(crate) fn alarms(plan: &Plan, prepared: &Prepared) -> Alarms {
-    let word = if plan.rule == Rule::Every { 0 } else { prepared.pipeline.alarm_word };
-    Alarms { rule: plan.rule, word }
 }
 
 fn manifest(
@@ -202,13 +134,4 @@ fn settings(
 /// The bytes of encoded words.
 pub fn as_bytes(words: &[u64]) -> &[u8] {
     bytemuck::cast_slice(words)
-}
-
-pub(crate) fn too_few(
-    rows: usize,
-    purpose: &'static str,
-    needed: usize,
-    hint: &'static str,
-) -> TrainError {
-    TrainError::TooFewRows { rows, purpose, needed, hint }
 }

@@ -8,7 +8,7 @@
 //! Words: smoothed value and level, both in standard deviations from the mean.
 
 use crate::channel::Event;
-use crate::pipeline::VALUE_MAX;
+use crate::inputs::VALUE_MAX;
 
 /// Words of state.
 pub const WORDS: u32 = 2;

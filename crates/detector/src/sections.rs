@@ -1,7 +1,7 @@
 //! The directory of a model's bytes: which section lies where, read and written.
 
-use super::ModelError;
 use bytemuck::{Pod, try_cast_slice};
+use core::fmt;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"TWNG");
 const VERSION: u32 = 2;
@@ -46,6 +46,33 @@ impl Tag {
         self.0
     }
 }
+
+/// Why bytes are no model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelError {
+    /// Magic number, version, length or directory are wrong.
+    Header,
+    /// A section is missing, misplaced or of the wrong length; its tag.
+    Section(u32),
+    /// A value is out of its range; the section's tag.
+    Value(u32),
+}
+
+impl fmt::Display for ModelError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header => formatter.write_str("model has no readable header"),
+            Self::Section(tag) => {
+                write!(formatter, "model's section {tag} is missing or has a wrong size")
+            }
+            Self::Value(tag) => {
+                write!(formatter, "model's section {tag} holds a value out of range")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ModelError {}
 
 /// The directory of a model's bytes.
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +127,18 @@ impl<'a> Sections<'a> {
             _ => Err(ModelError::Section(tag.0)),
         }
     }
+}
+
+pub(crate) fn all_finite(values: &[f64]) -> bool {
+    values.iter().all(|value| value.is_finite())
+}
+
+pub(crate) fn all_finite_f32(values: &[f32]) -> bool {
+    values.iter().all(|value| value.is_finite())
+}
+
+pub(crate) fn ensure(holds: bool, tag: Tag) -> Result<(), ModelError> {
+    if holds { Ok(()) } else { Err(ModelError::Value(tag.number())) }
 }
 
 #[cfg(feature = "encode")]
