@@ -1,7 +1,7 @@
 //! From an input row and an entity's past to features.
 //!
 //! Features look at the row and at what is remembered from before it; only then is the row itself
-//! remembered. What is remembered are [`Tracker`](crate::tracker::Tracker)s, words of an entity's
+//! remembered. What is remembered are [`Tracker`]s, words of an entity's
 //! state; a state of zeros is an entity never seen.
 
 use crate::feature::{Feature, feature};

@@ -3,7 +3,7 @@
 //! Values are counted in bins that widen away from the middle. A value inside the usual range, at a
 //! place that has hardly ever been visited, is rare too: that of a sensor stuck between two levels.
 //!
-//! Words: counts, values seen, and a [`tail`](super::tail) of rarities.
+//! Words: counts, values seen, and a [`tail`] of rarities.
 
 use crate::channel::tail;
 

@@ -6,7 +6,7 @@
 //! that decays over a week and raises the odds of what follows. An amount that would be large for
 //! anyone counts whatever the profile says.
 //!
-//! Words: events (at most [`EVENTS_MAX`]), mean, burst, and the burst's time. Amounts are in units of
+//! Words: events (at most `EVENTS_MAX`), mean, burst, and the burst's time. Amounts are in units of
 //! the mean over all entities.
 
 use crate::channel::Event;

@@ -1,6 +1,6 @@
 //! A short average against a long one: shifts of the level.
 //!
-//! Words: values seen, short average, long average, and a [`tail`](super::tail) of differences.
+//! Words: values seen, short average, long average, and a [`tail`] of differences.
 
 use crate::channel::tail;
 

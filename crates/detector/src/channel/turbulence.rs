@@ -1,7 +1,7 @@
 //! The size of steps lately against what it is in the long run: too rough, or too smooth.
 //!
 //! Words: values seen, the last value, short and long mean square of the steps, and a
-//! [`tail`](super::tail) of how far these are apart.
+//! [`tail`] of how far these are apart.
 
 use crate::channel::tail;
 use libm::log;
