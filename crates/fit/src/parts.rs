@@ -33,8 +33,11 @@ const MULTIPLY_ADDS: usize = 14_000;
 const MIXTURE_MULTIPLY_ADDS: usize = 4_500;
 /// Directions of a mixture's clouds.
 const MIXTURE_RANK: usize = 8;
-/// Bytes of all references of a module.
-const REFERENCE_BYTES: usize = 110_000;
+/// Bytes that references may take in a module of 256 KB, and how many less for each feature, which
+/// takes room in the manifest, in centres and in clouds; and what they have at least.
+const REFERENCE_BYTES: usize = 160_000;
+const FEATURE_BYTES: usize = 700;
+const REFERENCE_BYTES_MIN: usize = 24_000;
 /// Share of the rows that a Mahalanobis distance keeps of data that may not be clean.
 const MAHALANOBIS_KEPT: f64 = 0.75;
 
@@ -162,7 +165,9 @@ impl Fitter<'_> {
                 let shared = self.kinds.contains(&DetectorKind::Mixture);
                 let of_mixture = if shared { mixture_clouds(width) * cloud_cost(width) } else { 0 };
                 let left = MULTIPLY_ADDS.saturating_sub(of_mixture).max(4096);
-                let params = CellsParams::new(self.seed).budget(REFERENCE_BYTES, left);
+                let bytes = REFERENCE_BYTES.saturating_sub(FEATURE_BYTES * width);
+                let bytes = bytes.max(REFERENCE_BYTES_MIN);
+                let params = CellsParams::new(self.seed).budget(bytes, left);
                 Detector::Cells(params.check()?.fit(&seen())?)
             }
             DetectorKind::Mixture => {

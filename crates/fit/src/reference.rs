@@ -4,7 +4,10 @@ use crate::scale::quantile;
 use crate::table::{CategoryColumn, Table};
 use twinge_contract::manifest::ReferenceHistogram;
 
+/// Bins of a number; of many inputs each has fewer, so that the manifest stays small.
 const BINS: usize = 16;
+const BINS_OF_MANY: usize = 8;
+const MANY_INPUTS: usize = 64;
 const CATEGORIES: usize = 31;
 
 /// A histogram of each input over the rows given.
@@ -13,16 +16,22 @@ pub fn histograms(table: &Table, rows: &[u32]) -> Vec<ReferenceHistogram> {
         let mut values: Vec<f64> =
             rows.iter().map(|row| column[*row as usize]).filter(|v| !v.is_nan()).collect();
         values.sort_unstable_by(f64::total_cmp);
-        number_histogram(name, &values, rows.len())
+        let bins = if table.schema.width() > MANY_INPUTS { BINS_OF_MANY } else { BINS };
+        number_histogram(name, &values, rows.len(), bins)
     });
     let categories = table.schema.categorical.iter().zip(&table.categorical);
     numbers.chain(categories.map(|(name, column)| category_histogram(name, column, rows))).collect()
 }
 
-fn number_histogram(name: &str, sorted: &[f64], rows: usize) -> ReferenceHistogram {
+/// A part of the rows to six places: more would be digits without meaning in every manifest.
+fn share(part: usize, rows: usize) -> f64 {
+    libm::round(part as f64 / rows.max(1) as f64 * 1e6) / 1e6
+}
+
+fn number_histogram(name: &str, sorted: &[f64], rows: usize, bins: usize) -> ReferenceHistogram {
     let mut bounds: Vec<f64> = Vec::new();
     if !sorted.is_empty() {
-        bounds.extend((1..BINS).map(|bin| quantile(sorted, bin as f64 / BINS as f64)));
+        bounds.extend((1..bins).map(|bin| quantile(sorted, bin as f64 / bins as f64)));
         bounds.dedup();
     }
     let mut below = 0;
@@ -32,16 +41,16 @@ fn number_histogram(name: &str, sorted: &[f64], rows: usize) -> ReferenceHistogr
         .map(|bound| sorted.partition_point(|value| value <= bound))
         .chain([sorted.len()])
     {
-        shares.push((upper - below) as f64 / rows.max(1) as f64);
+        shares.push(share(upper - below, rows));
         below = upper;
     }
-    let missing = (rows - sorted.len()) as f64 / rows.max(1) as f64;
+    let missing = share(rows - sorted.len(), rows);
     ReferenceHistogram { field: name.to_owned(), bounds, categories: Vec::new(), shares, missing }
 }
 
 fn category_histogram(name: &str, column: &CategoryColumn, rows: &[u32]) -> ReferenceHistogram {
     let counts = category_counts(column, rows);
-    let share = |count: usize| count as f64 / rows.len().max(1) as f64;
+    let share = |count: usize| share(count, rows.len());
     let known: usize = counts.iter().map(|(_, count)| count).sum();
     let (listed, others) = counts.split_at(counts.len().min(CATEGORIES));
     ReferenceHistogram {

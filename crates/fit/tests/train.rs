@@ -5,6 +5,7 @@ use std::fmt::Write;
 use twinge_contract::abi::MANIFEST_SECTION;
 use twinge_contract::manifest::Manifest;
 use twinge_contract::schema::Schema;
+use twinge_fit::config::DetectorSettings;
 use twinge_fit::link::{RUNTIME, model_of};
 use twinge_fit::read::{Format, RowReader};
 use twinge_fit::{Config, Table, TrainError, Trained, train};
@@ -75,6 +76,33 @@ fn a_module_is_valid_has_no_imports_and_holds_its_manifest() {
         "a default module has {} bytes",
         trained.module.len()
     );
+}
+
+#[test]
+fn the_widest_table_fits_into_256_kilobytes() {
+    let names: Vec<String> = (0..250).map(|column| format!("column_{column}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut random = twinge_fit::random::Random::new(11, 0);
+    let mut csv = names.join(",") + "\n";
+    for _ in 0..600 {
+        let row: Vec<String> = names.iter().map(|_| format!("{:.5}", random.normal())).collect();
+        csv += &(row.join(",") + "\n");
+    }
+    let schema = numbers(&names);
+    for clean in [true, false] {
+        let detector = DetectorSettings { clean: Some(clean), ..DetectorSettings::default() };
+        let config = Config {
+            name: "wide".into(),
+            version: "1".into(),
+            schema: schema.clone(),
+            detector,
+            ..Config::default()
+        };
+        let config = config.check().unwrap();
+        let trained = train(&table(&csv, &schema), &config, 1, &mut |_| true).unwrap();
+        let bytes = trained.module.len();
+        assert!(bytes < 256 * 1024, "clean: {clean}: {bytes} bytes");
+    }
 }
 
 #[test]

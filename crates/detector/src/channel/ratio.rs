@@ -123,6 +123,20 @@ mod tests {
     }
 
     #[test]
+    fn a_profile_is_the_mean_of_bounded_amounts_drawn_to_the_mean_of_all() {
+        let amounts = [0.5, 2.0, 1.0, 9.0, 0.1, 3.0];
+        let mut words = [0.0; WORDS as usize];
+        let mut bounded: [f64; 6] = [0.0; 6];
+        for (seen, amount) in amounts.into_iter().enumerate() {
+            let profile = (1.0 + bounded[..seen].iter().sum::<f64>()) / (1.0 + seen as f64);
+            let expected =
+                log((amount + OFFSET) / (profile + OFFSET)) / sqrt(1.0 + 1.0 / (seen as f64 + 1.0));
+            assert!((ratio(&mut words, amount) - expected).abs() < 1e-12);
+            bounded[seen] = amount.min(CLIP * profile);
+        }
+    }
+
+    #[test]
     fn a_profile_starts_from_the_mean_of_all() {
         let mut words = [0.0; WORDS as usize];
         assert_eq!(ratio(&mut words, 1.0), 0.0);

@@ -29,6 +29,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn averages_equal_those_over_the_whole_past() {
+        let values = [3.0, -1.0, 4.0, 1.0, -5.0, 9.0, 2.0, 6.0];
+        let mut words = [0.0; WORDS as usize];
+        for value in values {
+            step(value, &mut words);
+        }
+        // So few values count alike in both.
+        let mean = values.iter().sum::<f64>() / 8.0;
+        assert!((words[1] - mean).abs() < 1e-12 && (words[2] - mean).abs() < 1e-12);
+    }
+
+    #[test]
     fn a_step_surprises_and_noise_does_not() {
         let mut words = [0.0; WORDS as usize];
         for row in 0..1000 {

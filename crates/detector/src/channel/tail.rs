@@ -39,7 +39,35 @@ pub(crate) fn step(words: &mut [f64], value: f64, floor: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    proptest! {
+        /// Against a list of all earlier values, compared by their bins.
+        #[test]
+        fn surprises_equal_those_of_the_whole_past(
+            values in proptest::collection::vec(1e-4f64..1e6, 1..80),
+        ) {
+            let bin = |value: f64| {
+                let steps = (log(value / FLOOR) * BINS_PER_E).min(BINS as f64 - 2.0);
+                if value <= FLOOR { 0 } else { steps as usize + 1 }
+            };
+            let mut words = [0.0; WORDS];
+            let mut past: Vec<f64> = Vec::new();
+            for value in values {
+                let as_large = past.iter().filter(|other| bin(**other) >= bin(value)).count();
+                let mut expected = log10((past.len() as f64 + 1.0) / (as_large as f64 + 1.0));
+                let largest = past.iter().copied().fold(0.0, f64::max);
+                if largest > 0.0 && value > largest {
+                    expected += log(value / largest).min(1.0);
+                }
+                prop_assert!((step(&mut words, value, FLOOR) - expected).abs() < 1e-12);
+                past.push(value);
+            }
+        }
+    }
 
     #[test]
     fn a_usual_value_surprises_little_and_a_new_largest_one_much() {
