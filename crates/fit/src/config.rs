@@ -163,7 +163,7 @@ impl DetectorKind {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FusionChoice {
-    /// By the labels when there are enough, else by what the detectors are.
+    /// Their mean, unless enough labels find another way clearly better.
     #[default]
     Auto,
     /// Their mean.

@@ -2,8 +2,8 @@
 //!
 //! Data that nobody has cleaned holds the very anomalies that a detector is to find, and references
 //! among them would make them usual. A first score, used here and then forgotten, ranks all rows by
-//! five detectors; the highest third is left out. That costs usual rows too,
-//! which the rest stands for.
+//! five detectors; the highest third is left out. That costs usual rows too, which the rest stands
+//! for.
 
 use crate::means::{slice, squared_distance};
 use crate::random::Random;
