@@ -1,0 +1,2 @@
+//! `eventhubs-local`.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Azure Event Hubs through its SDK.
+#![forbid(unsafe_code)]
