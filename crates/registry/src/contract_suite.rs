@@ -1,22 +1,50 @@
 //! What every backend of [`Store`] must do, as one function that each backend's tests call.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::{Store, StoreError, StorePath};
+use crate::{Etag, METADATA_BYTES_MAX, Metadata, Object, Store, StoreError, StorePath};
 
 const REPLACERS: usize = 16;
 const ROUNDS: usize = 4;
+const CREATORS: usize = 16;
+const LARGE_BYTES: usize = 4 * 1024 * 1024;
+/// Remote storage counts whole seconds.
+const TICKS_MAX: usize = 100;
+const TICK: Duration = Duration::from_millis(50);
+
+/// How much the suite asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Suite {
+    /// How many objects lie in one folder; remote storage lists 5,000 at a time.
+    pub list_objects: usize,
+    /// Answers get lost on the way. Then a creator cannot tell its own object from another's with
+    /// the same content, and is not asked to.
+    pub answers_get_lost: bool,
+}
+
+impl Default for Suite {
+    fn default() -> Self {
+        Self { list_objects: 300, answers_get_lost: false }
+    }
+}
 
 /// Checks the contract on an empty store, and leaves it with a few objects below `contract/`.
 ///
 /// # Panics
 /// Where the backend breaks the contract.
-pub async fn check_store_contract(store: Arc<dyn Store>) {
-    check_create(&*store).await;
+pub async fn check_store_contract(store: Arc<dyn Store>, suite: &Suite) {
+    check_create(&*store, suite).await;
     check_replace(&*store).await;
+    check_names(&*store).await;
+    check_metadata(&*store).await;
+    check_old_tags(&*store).await;
+    check_modified(&*store).await;
+    check_large(&*store).await;
     check_list(&*store).await;
+    check_many(&store, suite.list_objects).await;
     check_delete(&*store).await;
     check_racing_creators(&store).await;
     for round in 0..ROUNDS {
@@ -24,16 +52,21 @@ pub async fn check_store_contract(store: Arc<dyn Store>) {
     }
 }
 
-async fn check_create(store: &dyn Store) {
+async fn check_create(store: &dyn Store, suite: &Suite) {
     let path = path("contract/create");
     assert_eq!(store.get(&path).await.expect("get of nothing"), None);
     let etag = store.create(&path, b"one").await.expect("create");
-    let object = store.get(&path).await.expect("get").expect("what was created is there");
+    let object = read(store, &path).await;
     assert_eq!((object.bytes.as_slice(), &object.etag), (&b"one"[..], &etag));
-    let again = store.create(&path, b"one").await;
-    assert!(matches!(again, Err(StoreError::AlreadyExists { .. })), "{again:?}");
+    assert!(object.metadata.is_empty());
+    let others: &[&[u8]] = if suite.answers_get_lost { &[b"two"] } else { &[b"two", b"one"] };
+    for other in others {
+        let again = store.create(&path, other).await;
+        assert!(matches!(again, Err(StoreError::AlreadyExists { .. })), "{again:?}");
+    }
+    assert_eq!(read(store, &path).await, object, "a refused write changes nothing");
     let etag = store.create(&self::path("contract/empty"), b"").await.expect("create empty");
-    let empty = store.get(&self::path("contract/empty")).await.expect("get").expect("empty");
+    let empty = read(store, &self::path("contract/empty")).await;
     assert_eq!((empty.bytes.len(), empty.etag), (0, etag));
 }
 
@@ -46,8 +79,80 @@ async fn check_replace(store: &dyn Store) {
     assert_ne!(first, second, "other content has another tag");
     let stale = store.replace(&path, b"three", &first).await;
     assert!(matches!(stale, Err(StoreError::Changed { .. })), "{stale:?}");
-    let object = store.get(&path).await.expect("get").expect("it is there");
+    let object = read(store, &path).await;
     assert_eq!((object.bytes.as_slice(), object.etag), (&b"two"[..], second));
+}
+
+/// Every character that a path may have, as Azure's event processors use them among others.
+async fn check_names(store: &dyn Store) {
+    let path = path("contract/ns.servicebus.windows.net/events/$default/ownership/0-_=A");
+    store.create(&path, b"x").await.expect("create");
+    assert_eq!(read(store, &path).await.bytes, b"x");
+    let folder = "contract/ns.servicebus.windows.net/events/$default";
+    assert_eq!(store.list(folder).await.expect("list"), [path]);
+}
+
+async fn check_metadata(store: &dyn Store) {
+    let path = path("contract/metadata");
+    let of = |value: &str| Metadata::new([("ownerid", value), ("x_1", "a: b=c, \"~\"")]);
+    let (one, two) = (of("one").expect("valid"), of("").expect("valid"));
+    let first = store.create_with(&path, b"", &one).await.expect("create");
+    let object = read(store, &path).await;
+    assert_eq!((object.bytes.len(), &object.metadata, &object.etag), (0, &one, &first));
+    let second = store.replace_with(&path, b"", &two, &first).await.expect("replace");
+    assert_ne!(first, second, "other metadata has another tag");
+    assert_eq!(read(store, &path).await.metadata, two);
+    let stale = store.replace_with(&path, b"", &of("three").expect("valid"), &first).await;
+    assert!(matches!(stale, Err(StoreError::Changed { .. })), "{stale:?}");
+    let third = store.replace(&path, b"bytes", &second).await.expect("replace");
+    let object = read(store, &path).await;
+    assert_eq!((object.metadata, object.etag), (Metadata::default(), third), "it is gone");
+    let full = Metadata::new([("k", "x".repeat(METADATA_BYTES_MAX - 1))]).expect("valid");
+    store.create_with(&self::path("contract/full"), b"x", &full).await.expect("create");
+    assert_eq!(read(store, &self::path("contract/full")).await.metadata, full);
+}
+
+/// A tag does not come back: not with the old content, and not by writing the same again.
+async fn check_old_tags(store: &dyn Store) {
+    let path = path("contract/old-tags");
+    let mut etag = store.create(&path, b"a").await.expect("create");
+    let mut old: Vec<Etag> = Vec::new();
+    for bytes in [b"b", b"a", b"a", b"a", b"b", b"a"] {
+        old.push(etag.clone());
+        etag = store.replace(&path, bytes, &etag).await.expect("replace");
+        assert!(!old.contains(&etag), "{etag:?} came back");
+        assert_eq!(read(store, &path).await.etag, etag);
+    }
+    for old in old {
+        let stale = store.replace(&path, b"c", &old).await;
+        assert!(matches!(stale, Err(StoreError::Changed { .. })), "{stale:?}");
+    }
+}
+
+/// Renewals with the same content, as an owner of a partition does it.
+async fn check_modified(store: &dyn Store) {
+    let path = path("contract/modified");
+    let mut etag = store.create(&path, b"").await.expect("create");
+    let first_ms = read(store, &path).await.modified_ms;
+    let mut last_ms = first_ms;
+    for _ in 0..TICKS_MAX {
+        etag = store.replace(&path, b"", &etag).await.expect("replace");
+        let now_ms = read(store, &path).await.modified_ms;
+        assert!(now_ms >= last_ms, "modified goes back from {last_ms} to {now_ms}");
+        last_ms = now_ms;
+        if now_ms > first_ms {
+            return;
+        }
+        tokio::time::sleep(TICK).await;
+    }
+    panic!("modified stays at {first_ms}");
+}
+
+async fn check_large(store: &dyn Store) {
+    let path = path("contract/large");
+    let bytes: Vec<u8> = (0..LARGE_BYTES).map(|index| (index % 251) as u8).collect();
+    store.create(&path, &bytes).await.expect("create");
+    assert!(read(store, &path).await.bytes == bytes, "a large object comes back");
 }
 
 async fn check_list(store: &dyn Store) {
@@ -60,10 +165,28 @@ async fn check_list(store: &dyn Store) {
         assert_eq!(store.list(prefix).await.expect("list"), expected, "{prefix}");
     }
     assert_eq!(store.list("contract/li").await.expect("list"), []);
+    assert_eq!(store.list("contract/list/b").await.expect("list"), [], "no folder");
     assert_eq!(store.list("nowhere").await.expect("list"), []);
     let all = store.list("").await.expect("list");
     assert!(all.is_sorted() && expected.iter().all(|path| all.contains(path)), "{all:?}");
     assert!(store.list("contract/../x").await.is_err());
+}
+
+async fn check_many(store: &Arc<dyn Store>, count: usize) {
+    let name = |number: usize| path(&format!("contract/many/{:02}/{number:05}", number % 7));
+    let mut creators = JoinSet::new();
+    for creator in 0..CREATORS {
+        let store = store.clone();
+        creators.spawn(async move {
+            for number in (creator..count).step_by(CREATORS) {
+                store.create(&name(number), b"").await.expect("create");
+            }
+        });
+    }
+    creators.join_all().await;
+    let mut expected: Vec<StorePath> = (0..count).map(name).collect();
+    expected.sort();
+    assert!(store.list("contract/many").await.expect("list") == expected, "a long list is whole");
 }
 
 async fn check_delete(store: &dyn Store) {
@@ -114,6 +237,10 @@ async fn check_racing_replacers(store: &Arc<dyn Store>, round: usize) {
     assert!(outcomes.iter().all(lost), "{outcomes:?}");
     let object = store.get(&path).await.expect("get").expect("it is there");
     assert_eq!(&object.bytes, winners[0]);
+}
+
+async fn read(store: &dyn Store, path: &StorePath) -> Object {
+    store.get(path).await.expect("get").expect("it is there")
 }
 
 fn path(text: &str) -> StorePath {

@@ -5,6 +5,11 @@
 //! old content was compared. A crash leaves at most a temporary file, which nobody lists.
 //! Symbolic links inside the directory are not listed.
 //!
+//! An object without metadata is a plain file, byte for byte, so that modules and channels can be
+//! copied in and out by hand. Metadata lies in front of the bytes in the same file (frame.rs), so
+//! both change in one step. The tag is the digest of the file and its time of modification, which
+//! a replacement always moves on, if need be past the clock.
+//!
 //! Knows nothing of what the files mean.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -13,13 +18,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use twinge_trust::Digest;
 
-use crate::memory::content_etag;
-use crate::store::check_size;
-use crate::{Etag, OBJECT_BYTES_MAX, Object, Store, StoreError, StorePath};
+use crate::frame::{self, HEADER_BYTES_MAX};
+use crate::store::{check_prefix, check_size};
+use crate::{Etag, Metadata, OBJECT_BYTES_MAX, Object, Store, StoreError, StorePath};
 
 /// Names with a leading dot cannot be paths of the store, so they are ours.
 const LOCK_NAME: &str = ".lock";
@@ -29,6 +35,14 @@ const TEMPORARY_NAMES_MAX: u32 = 10_000;
 /// 30 s in all: long enough for a queue of writers that each sync a disk.
 const LOCK_TRIES_MAX: u32 = 15_000;
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
+/// How far past the old time of modification the new one is set where the clock has not got there:
+/// as little as the file system can tell apart. The last is for FAT.
+const MODIFIED_STEPS: [Duration; 4] = [
+    Duration::from_nanos(1),
+    Duration::from_micros(1),
+    Duration::from_millis(1),
+    Duration::from_secs(2),
+];
 
 /// A [`Store`] in a directory.
 #[derive(Clone, Debug)]
@@ -73,26 +87,32 @@ impl Store for Directory {
         self.blocking(move |root| read(root, &path)).await
     }
 
-    async fn create(&self, path: &StorePath, bytes: &[u8]) -> Result<Etag, StoreError> {
-        let (path, bytes) = (path.clone(), bytes.to_vec());
-        self.blocking(move |root| create(root, &path, &bytes)).await
-    }
-
-    async fn replace(
+    async fn create_with(
         &self,
         path: &StorePath,
         bytes: &[u8],
+        metadata: &Metadata,
+    ) -> Result<Etag, StoreError> {
+        check_size("create", path, bytes.len() as u64)?;
+        let (path, file) = (path.clone(), frame::encode(bytes, metadata).into_owned());
+        self.blocking(move |root| create(root, &path, &file)).await
+    }
+
+    async fn replace_with(
+        &self,
+        path: &StorePath,
+        bytes: &[u8],
+        metadata: &Metadata,
         expected: &Etag,
     ) -> Result<Etag, StoreError> {
-        let (path, bytes, expected) = (path.clone(), bytes.to_vec(), expected.clone());
-        self.blocking(move |root| replace(root, &path, &bytes, &expected)).await
+        check_size("replace", path, bytes.len() as u64)?;
+        let (path, file) = (path.clone(), frame::encode(bytes, metadata).into_owned());
+        let expected = expected.clone();
+        self.blocking(move |root| replace(root, &path, &file, &expected)).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<StorePath>, StoreError> {
-        let prefix = prefix.trim_end_matches('/').to_owned();
-        if !prefix.is_empty() {
-            StorePath::new(&prefix)?;
-        }
+        let prefix = check_prefix(prefix)?.to_owned();
         self.blocking(move |root| {
             let mut paths = Vec::new();
             collect(root, &prefix, &mut paths)?;
@@ -109,27 +129,43 @@ impl Store for Directory {
 }
 
 fn read(root: &Path, path: &StorePath) -> Result<Option<Object>, StoreError> {
+    let Some((file, modified)) = read_file(root, path)? else { return Ok(None) };
+    let etag = etag(&file, modified);
+    let Some((bytes, metadata)) = frame::decode(file) else {
+        return Err(StoreError::Malformed { path: root.join(path.as_str()).display().to_string() });
+    };
+    check_size("read", path, bytes.len() as u64)?;
+    let modified_ms = nanoseconds(modified).div_euclid(1_000_000) as i64;
+    Ok(Some(Object { bytes, metadata, etag, modified_ms }))
+}
+
+/// The whole file and when it was modified.
+fn read_file(root: &Path, path: &StorePath) -> Result<Option<(Vec<u8>, SystemTime)>, StoreError> {
+    const FILE_BYTES_MAX: u64 = OBJECT_BYTES_MAX + HEADER_BYTES_MAX;
     let file_path = root.join(path.as_str());
     let file = match File::open(&file_path) {
         Ok(file) => file,
         Err(error) if is_absent(&error) => return Ok(None),
         Err(error) => return Err(failed("read", &file_path)(error)),
     };
-    let metadata = file.metadata().map_err(failed("read", &file_path))?;
-    if metadata.is_dir() {
+    let facts = file.metadata().map_err(failed("read", &file_path))?;
+    if facts.is_dir() {
         return Ok(None);
     }
-    check_size("read", path, metadata.len())?;
-    let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    file.take(OBJECT_BYTES_MAX).read_to_end(&mut bytes).map_err(failed("read", &file_path))?;
-    Ok(Some(Object { etag: content_etag(&bytes), bytes }))
+    let bytes = facts.len();
+    if bytes > FILE_BYTES_MAX {
+        return Err(StoreError::TooLarge { action: "read", path: path.to_string(), bytes });
+    }
+    let modified = facts.modified().map_err(failed("read", &file_path))?;
+    let mut bytes = Vec::with_capacity(bytes as usize);
+    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed("read", &file_path))?;
+    Ok(Some((bytes, modified)))
 }
 
-fn create(root: &Path, path: &StorePath, bytes: &[u8]) -> Result<Etag, StoreError> {
-    check_size("create", path, bytes.len() as u64)?;
+fn create(root: &Path, path: &StorePath, file: &[u8]) -> Result<Etag, StoreError> {
     let file_path = root.join(path.as_str());
     let folder = create_folders(root, path)?;
-    let temporary = write_temporary(&folder, bytes)?;
+    let (temporary, modified) = write_temporary(&folder, file, None)?;
     let linked = fs::hard_link(&temporary, &file_path);
     remove_temporary(&temporary);
     match linked {
@@ -143,33 +179,43 @@ fn create(root: &Path, path: &StorePath, bytes: &[u8]) -> Result<Etag, StoreErro
         Err(error) => return Err(failed("create", &file_path)(error)),
     }
     sync_folder(&folder)?;
-    Ok(content_etag(bytes))
+    Ok(etag(file, modified))
 }
 
 fn replace(
     root: &Path,
     path: &StorePath,
-    bytes: &[u8],
+    file: &[u8],
     expected: &Etag,
 ) -> Result<Etag, StoreError> {
-    check_size("replace", path, bytes.len() as u64)?;
     let file_path = root.join(path.as_str());
     let _lock = lock(root)?;
-    match read(root, path)? {
-        None => return Err(StoreError::NotFound { path: path.to_string() }),
-        Some(found) if found.etag != *expected => {
-            return Err(StoreError::Changed { path: path.to_string() });
-        }
-        Some(_) => {}
+    let Some((found, found_modified)) = read_file(root, path)? else {
+        return Err(StoreError::NotFound { path: path.to_string() });
+    };
+    if etag(&found, found_modified) != *expected {
+        return Err(StoreError::Changed { path: path.to_string() });
     }
     let folder = folder_of(&file_path);
-    let temporary = write_temporary(folder, bytes)?;
+    let (temporary, modified) = write_temporary(folder, file, Some(found_modified))?;
     if let Err(error) = fs::rename(&temporary, &file_path) {
         remove_temporary(&temporary);
         return Err(failed("replace", &file_path)(error));
     }
     sync_folder(folder)?;
-    Ok(content_etag(bytes))
+    Ok(etag(file, modified))
+}
+
+fn etag(file: &[u8], modified: SystemTime) -> Etag {
+    Etag::new(format!("{:x}-{}", nanoseconds(modified), Digest::of(file)))
+}
+
+/// Since 1970; a file may be older.
+fn nanoseconds(time: SystemTime) -> i128 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => after.as_nanos().cast_signed(),
+        Err(before) => -before.duration().as_nanos().cast_signed(),
+    }
 }
 
 /// Under the lock too: a replacer that has compared must not bring a deleted object back.
@@ -229,15 +275,37 @@ fn create_folders(root: &Path, path: &StorePath) -> Result<PathBuf, StoreError> 
     Ok(folder)
 }
 
-/// Writes and syncs a file of a name that nobody uses, in the folder of its goal.
-fn write_temporary(folder: &Path, bytes: &[u8]) -> Result<PathBuf, StoreError> {
+/// Writes and syncs a file of a name that nobody uses, in the folder of its goal, modified later
+/// than `after`.
+fn write_temporary(
+    folder: &Path,
+    bytes: &[u8],
+    after: Option<SystemTime>,
+) -> Result<(PathBuf, SystemTime), StoreError> {
     let (mut file, path) = open_temporary(folder)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    if let Err(error) = written {
-        remove_temporary(&path);
-        return Err(failed("write", &path)(error));
+    let written = file.write_all(bytes).and_then(|()| modify_after(&file, after));
+    match written.and_then(|modified| file.sync_all().map(|()| modified)) {
+        Ok(modified) => Ok((path, modified)),
+        Err(error) => {
+            remove_temporary(&path);
+            Err(failed("write", &path)(error))
+        }
     }
-    Ok(path)
+}
+
+/// When a file was modified, after it was made to be later than `after`. The clock alone does not
+/// do: it ticks every few milliseconds, and it can be set back.
+fn modify_after(file: &File, after: Option<SystemTime>) -> io::Result<SystemTime> {
+    let modified = file.metadata()?.modified()?;
+    let Some(after) = after.filter(|after| modified <= *after) else { return Ok(modified) };
+    for step in MODIFIED_STEPS {
+        file.set_modified(after + step)?;
+        let modified = file.metadata()?.modified()?;
+        if modified > after {
+            return Ok(modified);
+        }
+    }
+    Err(io::Error::other("the file system does not keep times of modification"))
 }
 
 fn open_temporary(folder: &Path) -> Result<(File, PathBuf), StoreError> {
@@ -306,7 +374,7 @@ fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) -> StoreError
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract_suite::check_store_contract;
+    use crate::contract_suite::{Suite, check_store_contract};
 
     fn path(text: &str) -> StorePath {
         StorePath::new(text).unwrap()
@@ -316,7 +384,7 @@ mod tests {
     async fn a_directory_keeps_the_contract() {
         let folder = tempfile::tempdir().unwrap();
         let store = Directory::open(folder.path().join("registry")).unwrap();
-        check_store_contract(Arc::new(store)).await;
+        check_store_contract(Arc::new(store), &Suite::default()).await;
     }
 
     #[tokio::test]
@@ -342,6 +410,64 @@ mod tests {
         assert_eq!(store.list("").await.unwrap(), [path("a/b")]);
         let files = fs::read_dir(folder.path().join("a")).unwrap().count();
         assert_eq!(files, 1 + names.len(), "a finished write leaves no temporary file");
+    }
+
+    #[tokio::test]
+    async fn what_a_crash_leaves_is_not_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Directory::open(folder.path()).unwrap();
+        let owner = Metadata::new([("ownerid", "a")]).unwrap();
+        let etag = store.create_with(&path("a/b"), b"whole", &owner).await.unwrap();
+        // Dead before the link or the rename: any part of the new file lies beside the old one.
+        let file = frame::encode(b"the next content", &owner).into_owned();
+        for end in 0..=file.len() {
+            let name = format!("{TEMPORARY_PREFIX}-{}-{end}", std::process::id());
+            fs::write(folder.path().join("a").join(name), &file[..end]).unwrap();
+        }
+        // Dead after the link: the whole file has two names.
+        fs::hard_link(folder.path().join("a/b"), folder.path().join("a/.temporary-1-1")).unwrap();
+        let object = store.get(&path("a/b")).await.unwrap().unwrap();
+        assert_eq!((&object.bytes[..], &object.metadata), (&b"whole"[..], &owner));
+        assert_eq!(store.list("").await.unwrap(), [path("a/b")]);
+        let etag = store.replace(&path("a/b"), b"next", &etag).await.unwrap();
+        assert_eq!(store.get(&path("a/b")).await.unwrap().unwrap().etag, etag);
+        store.create(&path("a/c"), b"new").await.unwrap();
+        assert_eq!(store.list("a").await.unwrap(), [path("a/b"), path("a/c")]);
+    }
+
+    #[tokio::test]
+    async fn files_without_metadata_are_plain() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Directory::open(folder.path()).unwrap();
+        let file = |name: &str| fs::read(folder.path().join(name)).unwrap();
+        store.create(&path("module"), b"\0asm").await.unwrap();
+        assert_eq!(file("module"), b"\0asm");
+        let owner = Metadata::new([("ownerid", "a")]).unwrap();
+        let etag = store.create_with(&path("owned"), b"x", &owner).await.unwrap();
+        assert_eq!(file("owned"), b"%twinge object 1\nownerid: a\n\nx");
+        store.replace(&path("owned"), b"x", &etag).await.unwrap();
+        assert_eq!(file("owned"), b"x");
+        fs::write(folder.path().join("by-hand"), b"{}").unwrap();
+        assert_eq!(store.get(&path("by-hand")).await.unwrap().unwrap().bytes, b"{}");
+        fs::write(folder.path().join("broken"), b"%twinge object 1\nx").unwrap();
+        let error = store.get(&path("broken")).await.unwrap_err();
+        assert!(matches!(error, StoreError::Malformed { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_was_set_back_does_not_bring_an_old_tag_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Directory::open(folder.path()).unwrap();
+        store.create(&path("a"), b"1").await.unwrap();
+        let ahead = SystemTime::now() + Duration::from_hours(1);
+        let file = OpenOptions::new().write(true).open(folder.path().join("a")).unwrap();
+        file.set_modified(ahead).unwrap();
+        let before = store.get(&path("a")).await.unwrap().unwrap();
+        let etag = store.replace(&path("a"), b"1", &before.etag).await.unwrap();
+        assert_ne!(etag, before.etag);
+        let after = store.get(&path("a")).await.unwrap().unwrap();
+        assert_eq!(after.etag, etag);
+        assert!(after.modified_ms >= before.modified_ms);
     }
 
     #[tokio::test]

@@ -6,8 +6,11 @@
 use std::fmt;
 use std::io;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
+
+use crate::Metadata;
 
 /// Largest object that a backend reads or writes, in bytes.
 pub const OBJECT_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -17,6 +20,9 @@ const SEGMENT_BYTES_MAX: usize = 128;
 
 /// A place for named objects. Every write is whole or not at all, also through a crash, and is
 /// durable when it returns.
+///
+/// An error leaves open whether a write took effect only where [`StoreError::is_ambiguous`] says
+/// so.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug {
     /// The object at `path`, or nothing.
@@ -24,16 +30,38 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Writes an object that is not there yet; of concurrent creators one wins, the others get
     /// [`StoreError::AlreadyExists`].
-    async fn create(&self, path: &StorePath, bytes: &[u8]) -> Result<Etag, StoreError>;
+    async fn create_with(
+        &self,
+        path: &StorePath,
+        bytes: &[u8],
+        metadata: &Metadata,
+    ) -> Result<Etag, StoreError>;
 
-    /// Writes over the object that has the tag `expected`; else [`StoreError::Changed`], or
-    /// [`StoreError::NotFound`] where there is none.
+    /// Writes bytes and metadata over the object that has the tag `expected`; else
+    /// [`StoreError::Changed`], or [`StoreError::NotFound`] where there is none. Of concurrent
+    /// replacers with the same tag one wins.
+    async fn replace_with(
+        &self,
+        path: &StorePath,
+        bytes: &[u8],
+        metadata: &Metadata,
+        expected: &Etag,
+    ) -> Result<Etag, StoreError>;
+
+    /// [`create_with`](Self::create_with) no metadata.
+    async fn create(&self, path: &StorePath, bytes: &[u8]) -> Result<Etag, StoreError> {
+        self.create_with(path, bytes, &Metadata::default()).await
+    }
+
+    /// [`replace_with`](Self::replace_with) no metadata: what was there goes.
     async fn replace(
         &self,
         path: &StorePath,
         bytes: &[u8],
         expected: &Etag,
-    ) -> Result<Etag, StoreError>;
+    ) -> Result<Etag, StoreError> {
+        self.replace_with(path, bytes, &Metadata::default(), expected).await
+    }
 
     /// The paths below the folder `prefix`, through all levels, sorted; everything for the empty
     /// prefix. Only whole segments count: `channels/pu` does not find `channels/pump`.
@@ -43,16 +71,63 @@ pub trait Store: Send + Sync + fmt::Debug {
     async fn delete(&self, path: &StorePath) -> Result<(), StoreError>;
 }
 
+#[async_trait]
+impl<S: Store + ?Sized> Store for Arc<S> {
+    async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError> {
+        (**self).get(path).await
+    }
+
+    async fn create_with(
+        &self,
+        path: &StorePath,
+        bytes: &[u8],
+        metadata: &Metadata,
+    ) -> Result<Etag, StoreError> {
+        (**self).create_with(path, bytes, metadata).await
+    }
+
+    async fn replace_with(
+        &self,
+        path: &StorePath,
+        bytes: &[u8],
+        metadata: &Metadata,
+        expected: &Etag,
+    ) -> Result<Etag, StoreError> {
+        (**self).replace_with(path, bytes, metadata, expected).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<StorePath>, StoreError> {
+        (**self).list(prefix).await
+    }
+
+    async fn delete(&self, path: &StorePath) -> Result<(), StoreError> {
+        (**self).delete(path).await
+    }
+}
+
 /// An object as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
     /// The content.
     pub bytes: Vec<u8>,
-    /// Names this content, for [`Store::replace`].
+    /// The facts beside it.
+    pub metadata: Metadata,
+    /// Names this version, for [`Store::replace`].
     pub etag: Etag,
+    /// When it was last written, by the clock of the store, in milliseconds since 1970.
+    ///
+    /// No replacement makes it earlier, and a later one, also with the same bytes, makes it later
+    /// as soon as the clock has ticked; remote storage counts whole seconds. Two of the same store
+    /// can be compared with each other; that store's clock need not agree with one's own.
+    pub modified_ms: i64,
 }
 
-/// An opaque tag that changes whenever the content of an object does.
+/// An opaque tag that changes with every write of an object, also of the same bytes and metadata.
+///
+/// So a tag that was read before somebody wrote something else and then the old content again does
+/// not fit any more, and an owner that renews its claim keeps out whoever saw it before. Only an
+/// object that was deleted and created again with equal content within one tick of a file system's
+/// clock may come back to its old tag in a [`Directory`](crate::Directory).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Etag(String);
 
@@ -68,7 +143,7 @@ impl Etag {
     }
 }
 
-/// Where an object lies: relative, segments of `[A-Za-z0-9._=-]` joined by `/`.
+/// Where an object lies: relative, segments of `[A-Za-z0-9._=$-]` joined by `/`.
 ///
 /// A segment does not begin with a dot: that rules out `..`, and leaves such names to backends
 /// for their own files.
@@ -125,13 +200,13 @@ impl FromStr for StorePath {
 }
 
 fn segment_problem(segment: &str) -> Option<&'static str> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._=-".contains(&byte);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._=$-".contains(&byte);
     match segment {
         "" => Some("it has an empty segment"),
         _ if segment.starts_with('.') => Some("a segment begins with a dot"),
         _ if segment.len() > SEGMENT_BYTES_MAX => Some("a segment is longer than 128 bytes"),
         _ if !segment.bytes().all(allowed) => {
-            Some("a segment may hold only letters, digits and . _ = -")
+            Some("a segment may hold only letters, digits and . _ = $ -")
         }
         _ => None,
     }
@@ -167,6 +242,20 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A key or a value cannot be metadata.
+    #[error("use metadata {key:?}: {reason}")]
+    InvalidMetadata {
+        /// The key, cut short; empty if it is about all of them.
+        key: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A file has the first line of a header and is none.
+    #[error("read {path}: its header is broken; restore the file, or delete it")]
+    Malformed {
+        /// The file.
+        path: String,
+    },
     /// An object is larger than [`OBJECT_BYTES_MAX`].
     #[error("{action} {path}: {bytes} bytes are more than the {OBJECT_BYTES_MAX} that are allowed")]
     TooLarge {
@@ -195,8 +284,8 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
-    /// A remote backend refused or could not be reached.
-    #[error("{action} {path} in remote storage; check network and credentials")]
+    /// A remote backend said no, and would again.
+    #[error("{action} {path}: remote storage refused; check credentials, roles and settings")]
     Backend {
         /// What was being done.
         action: &'static str,
@@ -206,6 +295,33 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A remote backend was busy, or no answer came: what was asked may have been done or not.
+    #[error("{action} {path}: no answer from remote storage; check the network, then try again")]
+    Unanswered {
+        /// What was being done.
+        action: &'static str,
+        /// The object.
+        path: String,
+        /// What came instead of an answer.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl StoreError {
+    /// Whether it is open if the operation took effect. It is worth trying again.
+    pub fn is_ambiguous(&self) -> bool {
+        matches!(self, Self::Unanswered { .. })
+    }
+}
+
+/// A folder as [`Store::list`] takes it, without the slash at its end.
+pub(crate) fn check_prefix(prefix: &str) -> Result<&str, StoreError> {
+    let prefix = prefix.trim_end_matches('/');
+    if !prefix.is_empty() {
+        StorePath::new(prefix)?;
+    }
+    Ok(prefix)
 }
 
 pub(crate) fn check_size(
@@ -223,9 +339,12 @@ pub(crate) fn check_size(
 mod tests {
     use super::*;
 
+    /// As Azure's event processors name it.
+    const OWNERSHIP: &str = "ns.servicebus.windows.net/events/$default/ownership/0";
+
     #[test]
     fn a_path_cannot_leave_its_root() {
-        for good in ["a", "modules/0a.wasm", "fleet/pump/Device_7=x.json"] {
+        for good in ["a", "modules/0a.wasm", "fleet/pump/Device_7=x.json", OWNERSHIP] {
             assert_eq!(StorePath::new(good).unwrap().as_str(), good);
         }
         let long = "a".repeat(129);

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use serde_json::Value;
 use twinge_registry::{
-    Author, Channel, ChannelView, Directory, Etag, MemoryStore, Name, Object, Refusal, Registry,
-    RegistryError, Store, StoreError, StorePath, Target, TransitionError,
+    Author, Channel, ChannelView, Directory, Etag, MemoryStore, Metadata, Name, Object, Refusal,
+    Registry, RegistryError, Store, StoreError, StorePath, Target, TransitionError,
 };
 use twinge_trust::{
     Digest, Envelope, Keyring, Provenance, Role, SigningKey, Statement, TrustedKey,
@@ -304,16 +304,22 @@ impl Store for FailingStore {
     async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError> {
         self.pass(self.inner.get(path)).await
     }
-    async fn create(&self, path: &StorePath, bytes: &[u8]) -> Result<Etag, StoreError> {
-        self.pass(self.inner.create(path, bytes)).await
-    }
-    async fn replace(
+    async fn create_with(
         &self,
         path: &StorePath,
         bytes: &[u8],
+        metadata: &Metadata,
+    ) -> Result<Etag, StoreError> {
+        self.pass(self.inner.create_with(path, bytes, metadata)).await
+    }
+    async fn replace_with(
+        &self,
+        path: &StorePath,
+        bytes: &[u8],
+        metadata: &Metadata,
         expected: &Etag,
     ) -> Result<Etag, StoreError> {
-        self.pass(self.inner.replace(path, bytes, expected)).await
+        self.pass(self.inner.replace_with(path, bytes, metadata, expected)).await
     }
     async fn list(&self, prefix: &str) -> Result<Vec<StorePath>, StoreError> {
         self.pass(self.inner.list(prefix)).await
