@@ -10,7 +10,6 @@ use crate::{Etag, METADATA_BYTES_MAX, Metadata, Object, Store, StoreError, Store
 const REPLACERS: usize = 16;
 const ROUNDS: usize = 4;
 const CREATORS: usize = 16;
-const LARGE_BYTES: usize = 4 * 1024 * 1024;
 /// Remote storage counts whole seconds.
 const TICKS_MAX: usize = 100;
 const TICK: Duration = Duration::from_millis(50);
@@ -20,6 +19,8 @@ const TICK: Duration = Duration::from_millis(50);
 pub struct Suite {
     /// How many objects lie in one folder; remote storage lists 5,000 at a time.
     pub list_objects: usize,
+    /// How large the large object is.
+    pub large_bytes: usize,
     /// Answers get lost on the way. Then a creator cannot tell its own object from another's with
     /// the same content, and is not asked to.
     pub answers_get_lost: bool,
@@ -27,7 +28,7 @@ pub struct Suite {
 
 impl Default for Suite {
     fn default() -> Self {
-        Self { list_objects: 300, answers_get_lost: false }
+        Self { list_objects: 300, large_bytes: 4 * 1024 * 1024, answers_get_lost: false }
     }
 }
 
@@ -42,7 +43,7 @@ pub async fn check_store_contract(store: Arc<dyn Store>, suite: &Suite) {
     check_metadata(&*store).await;
     check_old_tags(&*store).await;
     check_modified(&*store).await;
-    check_large(&*store).await;
+    check_large(&*store, suite.large_bytes).await;
     check_list(&*store).await;
     check_many(&store, suite.list_objects).await;
     check_delete(&*store).await;
@@ -148,9 +149,9 @@ async fn check_modified(store: &dyn Store) {
     panic!("modified stays at {first_ms}");
 }
 
-async fn check_large(store: &dyn Store) {
+async fn check_large(store: &dyn Store, count: usize) {
     let path = path("contract/large");
-    let bytes: Vec<u8> = (0..LARGE_BYTES).map(|index| (index % 251) as u8).collect();
+    let bytes: Vec<u8> = (0..count).map(|index| (index % 251) as u8).collect();
     store.create(&path, &bytes).await.expect("create");
     assert!(read(store, &path).await.bytes == bytes, "a large object comes back");
 }

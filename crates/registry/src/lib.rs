@@ -20,12 +20,17 @@ mod channel;
 #[doc(hidden)]
 pub mod contract_suite;
 mod directory;
+#[cfg(any(test, feature = "contract-suite"))]
+#[doc(hidden)]
+pub mod faulty;
 pub mod file;
 mod frame;
 mod memory;
 mod metadata;
 mod name;
+mod random;
 mod registry;
+mod retrying;
 mod store;
 mod view;
 
@@ -35,5 +40,6 @@ pub use memory::MemoryStore;
 pub use metadata::{METADATA_BYTES_MAX, METADATA_KEYS_MAX, Metadata};
 pub use name::{Name, NameError};
 pub use registry::{Author, REPORT_BYTES_MAX, Registry, RegistryError, WRITE_ATTEMPTS_MAX};
+pub use retrying::{RetrySettings, Retrying};
 pub use store::{Etag, OBJECT_BYTES_MAX, Object, Store, StoreError, StorePath};
 pub use view::{Accepted, ChannelView, LastSeen, Refusal};

@@ -22,7 +22,7 @@ const SEGMENT_BYTES_MAX: usize = 128;
 /// durable when it returns.
 ///
 /// An error leaves open whether a write took effect only where [`StoreError::is_ambiguous`] says
-/// so.
+/// so; [`Retrying`](crate::Retrying) finds out.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug {
     /// The object at `path`, or nothing.
