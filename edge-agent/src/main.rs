@@ -29,6 +29,6 @@ const DEFAULTS: Defaults =
 
 fn main() -> ExitCode {
     match Arguments::parse().verb {
-        Verb::Run(flags) => program::main(&flags, &DEFAULTS),
+        Verb::Run(flags) => program::main(&flags, &DEFAULTS, Box::new(|_settings| Ok(None))),
     }
 }

@@ -1,5 +1,7 @@
 //! The cloud host: events in, verdicts out, several detectors side by side.
 
+mod hub;
+
 use clap::Parser;
 use std::process::ExitCode;
 use twinge_stream::program;
@@ -7,19 +9,22 @@ use twinge_stream::settings::{Defaults, Flags};
 
 /// Score events with one or more detectors.
 ///
-/// Events come from a file (--replay, --follow) or over HTTP (--listen). Every event gets a verdict
-/// or a dead letter. State is checkpointed, so a killed host goes on where it was: after duplicates
+/// Events come from Event Hubs (--hub), from a file (--replay, --follow) or over HTTP (--listen).
+/// Every event gets a verdict or a dead letter. State is checkpointed, so a killed host goes on where it was: after duplicates
 /// by `id` are dropped, the verdicts are those of an undisturbed run.
 #[derive(Debug, Parser)]
 #[command(name = "host", version)]
 struct Arguments {
     #[command(flatten)]
     flags: Flags,
+    #[command(flatten)]
+    hub: hub::HubFlags,
 }
 
 const DEFAULTS: Defaults =
     Defaults { state: "host-state", verdicts: "verdicts.ndjson", input: None };
 
 fn main() -> ExitCode {
-    program::main(&Arguments::parse().flags, &DEFAULTS)
+    let Arguments { flags, hub } = Arguments::parse();
+    program::main(&flags, &DEFAULTS, Box::new(move |settings| hub.extend(settings)))
 }

@@ -1,7 +1,7 @@
 //! `trainer generate`: streams of events with labelled anomalies.
 
 use crate::data::Usage;
-use crate::tell;
+use crate::{send, tell};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -41,8 +41,19 @@ pub(crate) struct Arguments {
     #[arg(long)]
     no_labels: bool,
     /// Where the events go; - is standard output.
-    #[arg(long, default_value = "-")]
+    #[arg(long, default_value = "-", conflicts_with = "to")]
     out: PathBuf,
+    /// Send the events instead of writing them, each with its entity as partition key.
+    #[arg(long, value_enum)]
+    to: Option<To>,
+    #[command(flatten)]
+    send: send::Flags,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum To {
+    /// To Azure Event Hubs, or to a broker on this machine.
+    Eventhubs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -65,6 +76,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         ..Params::new(world, arguments.seed)
     };
     let stream = params.check().map_err(|error| Usage(error.to_string()))?.stream();
+    if arguments.to == Some(To::Eventhubs) {
+        let count = usize::try_from(arguments.events).unwrap_or(usize::MAX);
+        let with_labels = !arguments.no_labels;
+        let events = stream.take(count).map(|event| send::Outgoing {
+            key: Some(event.entity.clone()),
+            body: event.to_json(world, with_labels).into_bytes(),
+        });
+        return send::send_all(&arguments.send, events, arguments.events);
+    }
     let is_csv =
         arguments.out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
     let format =
@@ -78,11 +98,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if format == FormatFlag::Csv {
         writeln!(out, "{}", csv_header(world, labels)).with_context(cannot)?;
     }
-    let bar = ProgressBar::new(arguments.events);
-    bar.set_style(
-        ProgressStyle::with_template("{wide_bar} {pos}/{len} events  {per_sec}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
+    let bar = progress_bar(arguments.events);
     let mut anomalies = 0u64;
     for event in stream.take(usize::try_from(arguments.events).unwrap_or(usize::MAX)) {
         anomalies += u64::from(event.label.is_some());
@@ -104,4 +120,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         world.name()
     ));
     Ok(())
+}
+
+/// A bar that counts events.
+pub(crate) fn progress_bar(events: u64) -> ProgressBar {
+    let bar = ProgressBar::new(events);
+    bar.set_style(
+        ProgressStyle::with_template("{wide_bar} {pos}/{len} events  {per_sec}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    bar
 }

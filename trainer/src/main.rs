@@ -7,6 +7,7 @@ mod generate;
 mod inspect;
 mod keys;
 mod score;
+mod send;
 mod train;
 
 use clap::{Parser, Subcommand};
@@ -24,6 +25,8 @@ struct Arguments {
 enum Verb {
     /// Write a stream of events with labelled anomalies.
     Generate(generate::Arguments),
+    /// Send a file of events to Event Hubs.
+    Send(send::Arguments),
     /// Fit a detector and compile it into a signed module.
     Train(train::Arguments),
     /// Tell how well a module's scores agree with labels.
@@ -47,6 +50,7 @@ enum Verb {
 fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Generate(arguments) => generate::run(&arguments),
+        Verb::Send(arguments) => send::run(&arguments),
         Verb::Train(arguments) => train::run(&arguments),
         Verb::Evaluate(arguments) => evaluate::run(&arguments),
         Verb::Score(arguments) => score::run(&arguments),

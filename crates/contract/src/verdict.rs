@@ -156,6 +156,9 @@ pub struct DeadLetter {
     pub id: String,
     /// `/twinge/<detector>`.
     pub source: String,
+    /// The partition key it was sent with, where its source has such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// The reason and the event.
     pub data: DeadLetterData,
 }
@@ -196,6 +199,7 @@ impl DeadLetter {
             kind: DEAD_LETTER_TYPE.into(),
             id: verdict_id(&origin.source, &origin.partition, &identity, detector),
             source: format!("/twinge/{detector}"),
+            subject: None,
             data: DeadLetterData {
                 reason: reason.into(),
                 message,

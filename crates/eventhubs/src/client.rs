@@ -26,12 +26,14 @@ pub struct HubProperties {
 }
 
 /// What is known of a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionProperties {
     /// The first sequence number that can still be read.
     pub first: i64,
     /// The last sequence number, or -1.
     pub last: i64,
+    /// The offset of the last event in the broker's words.
+    pub last_offset: String,
 }
 
 /// The properties of a hub.
@@ -65,6 +67,7 @@ impl PartitionProperties {
         Ok(Self {
             first: properties.beginning_sequence_number,
             last: properties.last_enqueued_sequence_number,
+            last_offset: properties.last_enqueued_offset,
         })
     }
 

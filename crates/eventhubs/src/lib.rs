@@ -25,5 +25,5 @@ pub use driver::Drivers;
 pub use error::HubError;
 pub use namespace::{Namespace, NamespaceError};
 pub use partition_key::partition_of;
-pub use producer::{Producer, RECORD_BYTES_MAX, Record, Ticket};
+pub use producer::{Producer, RECORD_BYTES_MAX, Record, Room, Ticket};
 pub use receiver::{Position, ReceivedEvent, Receiver, ReceiverSettings};

@@ -10,8 +10,9 @@
 /// If there are no partitions.
 pub fn partition_of(key: &str, partitions: usize) -> usize {
     let (first, second) = lookup3(key.as_bytes());
-    let hash = i64::from((first ^ second) as u16 as i16);
-    (hash % partitions as i64).unsigned_abs() as usize
+    let hash = ((first ^ second) as u16).cast_signed();
+    // The sign is dropped after the remainder, so this is the remainder of the absolute value.
+    usize::from(hash.unsigned_abs()) % partitions
 }
 
 fn lookup3(bytes: &[u8]) -> (u32, u32) {
@@ -40,26 +41,21 @@ fn add(state: &mut [u32; 3], block: &[u8]) {
     }
 }
 
-fn mix([a, b, c]: &mut [u32; 3]) {
-    for (bits, turn) in [4, 6, 8, 16, 19, 4].into_iter().zip(0..) {
-        let (x, y, z) = match turn % 3 {
-            0 => (&mut *a, &mut *c, &*b),
-            1 => (&mut *b, &mut *a, &*c),
-            _ => (&mut *c, &mut *b, &*a),
-        };
-        *x = x.wrapping_sub(*y) ^ y.rotate_left(bits);
-        *y = y.wrapping_add(*z);
+/// Jenkins' `mix`: each step names the word that changes first; the rest follows in a circle.
+fn mix(words: &mut [u32; 3]) {
+    for (first, bits) in [(0, 4), (1, 6), (2, 8), (0, 16), (1, 19), (2, 4)] {
+        let (second, third) = ((first + 2) % 3, (first + 1) % 3);
+        words[first] = words[first].wrapping_sub(words[second]) ^ words[second].rotate_left(bits);
+        words[second] = words[second].wrapping_add(words[third]);
     }
 }
 
-fn finish([a, b, c]: &mut [u32; 3]) {
-    for (bits, turn) in [14, 11, 25, 16, 4, 14, 24].into_iter().zip(0..) {
-        let (x, y) = match turn % 3 {
-            0 => (&mut *c, &*b),
-            1 => (&mut *a, &*c),
-            _ => (&mut *b, &*a),
-        };
-        *x = (*x ^ *y).wrapping_sub(y.rotate_left(bits));
+/// Jenkins' `final`.
+fn finish(words: &mut [u32; 3]) {
+    for (changed, by, bits) in
+        [(2, 1, 14), (0, 2, 11), (1, 0, 25), (2, 1, 16), (0, 2, 4), (1, 0, 14), (2, 1, 24)]
+    {
+        words[changed] = (words[changed] ^ words[by]).wrapping_sub(words[by].rotate_left(bits));
     }
 }
 

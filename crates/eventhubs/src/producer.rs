@@ -41,6 +41,13 @@ pub struct Producer {
     trouble: Arc<Mutex<Option<String>>>,
 }
 
+/// Room for a group of records.
+#[derive(Debug)]
+pub struct Room<'a> {
+    hub: &'a str,
+    permit: mpsc::Permit<'a, Group>,
+}
+
 /// Tells when a group of records has arrived.
 #[derive(Debug)]
 pub struct Ticket {
@@ -48,6 +55,7 @@ pub struct Ticket {
     done: oneshot::Receiver<Result<(), HubError>>,
 }
 
+#[derive(Debug)]
 struct Group {
     records: Vec<Record>,
     done: oneshot::Sender<Result<(), HubError>>,
@@ -71,21 +79,26 @@ impl Producer {
         Self { hub: hub.to_owned(), queue, trouble }
     }
 
-    /// Hands records over, waiting for room. Those of one key keep their order. The ticket tells
-    /// when the hub has them.
-    pub async fn send(&self, records: Vec<Record>) -> Result<Ticket, HubError> {
-        if let Some(record) = records.iter().find(|record| record.body.len() > RECORD_BYTES_MAX) {
-            return Err(HubError::TooLarge { hub: self.hub.clone(), bytes: record.body.len() });
-        }
-        let (done, answer) = oneshot::channel();
-        let sent = self.queue.send(Group { records, done }).await;
-        sent.map_err(|_closed| HubError::Closed { hub: self.hub.clone() })?;
-        Ok(Ticket { hub: self.hub.clone(), done: answer })
+    /// Waits for room for a group of records; may be dropped while it waits.
+    pub async fn room(&self) -> Result<Room<'_>, HubError> {
+        let permit = self.queue.reserve().await;
+        let permit = permit.map_err(|_closed| HubError::Closed { hub: self.hub.clone() })?;
+        Ok(Room { hub: &self.hub, permit })
     }
 
     /// Why nothing is being sent at the moment, if so.
     pub fn trouble(&self) -> Option<String> {
         lock(&self.trouble).clone()
+    }
+}
+
+impl Room<'_> {
+    /// Hands records over, each of at most [`RECORD_BYTES_MAX`]. Those of one key keep their order.
+    /// The ticket tells when the hub has them.
+    pub fn send(self, records: Vec<Record>) -> Ticket {
+        let (done, answer) = oneshot::channel();
+        self.permit.send(Group { records, done });
+        Ticket { hub: self.hub.to_owned(), done: answer }
     }
 }
 
@@ -194,13 +207,9 @@ impl Sending {
     fn sort(&mut self, records: Vec<Record>, partitions: usize) -> Vec<Outbox> {
         let mut outboxes = vec![VecDeque::new(); partitions];
         for record in records {
-            let place = match &record.key {
-                Some(key) => partition_of(key, partitions),
-                None => {
-                    self.turn = self.turn.wrapping_add(1);
-                    self.turn % partitions
-                }
-            };
+            self.turn = self.turn.wrapping_add(1);
+            let key = record.key.as_deref();
+            let place = key.map_or(self.turn % partitions, |key| partition_of(key, partitions));
             outboxes[place].push_back(message(record));
         }
         outboxes.into_iter().map(Mutex::new).collect()

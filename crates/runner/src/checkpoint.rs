@@ -3,7 +3,8 @@
 //! First an immutable object with the state, named by its digest; then the pointer, replaced only if
 //! it is still the one this owner wrote last. A displaced owner therefore fails instead of
 //! overwriting its successor. Most objects hold only what changed; now and then one stands alone
-//! and those before it are removed.
+//! and those before it are removed. All detectors on a partition share one pointer, so they stand
+//! at one offset.
 
 use crate::entities::EntitySnapshot;
 use crate::runner::{Place, Runner};
@@ -12,13 +13,13 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use thiserror::Error;
 use twinge_engine::Module;
-use twinge_registry::{Etag, Store, StoreError, StorePath};
+use twinge_registry::{Etag, Metadata, Store, StoreError, StorePath};
 use twinge_trust::Digest;
 
 /// Changes written on top of a full snapshot before the next full one.
 const CHANGES_MAX: usize = 32;
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// State of a runner, or what changed of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,27 +43,57 @@ pub(crate) struct CandidateSnapshot {
     pub(crate) agreed: u64,
 }
 
-/// What the pointer says.
+/// What the pointer says of a partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pointer {
     /// Version of this format.
     pub format: u32,
     /// Counts owners of the partition.
     pub epoch: u64,
-    /// Where the runner works.
-    pub place: Place,
+    /// The source.
+    pub source: String,
+    /// The partition.
+    pub partition: String,
     /// The next offset.
     pub next_offset: u64,
     /// Whatever the source needs to go on from there, such as a position in bytes.
     pub source_position: u64,
     /// When reading of the source began: ingestion time of sources that keep none, epoch ms.
     pub started_ms: i64,
+    /// The detectors that run on the partition.
+    pub detectors: Vec<DetectorPointer>,
+}
+
+/// What the pointer says of one detector.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DetectorPointer {
+    /// The detector's name.
+    pub name: String,
     /// Digest of the champion.
     pub champion: Digest,
     /// Digest of the module in shadow.
     pub candidate: Option<Digest>,
     /// State objects in order: a full one and changes.
     pub objects: Vec<Digest>,
+}
+
+/// Where the checkpoints of a partition lie in a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    pointer: String,
+    states: String,
+}
+
+/// What a checkpoint tells beside the states.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Whatever the source needs to go on from there.
+    pub position: u64,
+    /// When reading of the source began, epoch ms.
+    pub started_ms: i64,
+    /// Told beside the pointer, for programs that know the store and not Twinge; as before where it
+    /// is nothing.
+    pub metadata: Option<Metadata>,
 }
 
 /// Why a checkpoint cannot be read or written.
@@ -86,6 +117,18 @@ pub enum CheckpointError {
         /// Why.
         reason: String,
     },
+    /// The pointer is of another source.
+    #[error(
+        "checkpoint `{path}` was written for {found}, and this is {source_name}: the source was made anew or another one has its name; remove the checkpoint to start over from the first event"
+    )]
+    Foreign {
+        /// Where it lies.
+        path: String,
+        /// The source it was written for.
+        found: String,
+        /// The source that is read.
+        source_name: String,
+    },
     /// A state object is missing or damaged.
     #[error(
         "checkpoint of `{path}` names the state {object}, which is {problem}: restore it from a backup, or remove the checkpoint to start over from the first event"
@@ -100,40 +143,69 @@ pub enum CheckpointError {
     },
 }
 
-/// The checkpoints of one runner.
+/// The checkpoints of a partition, for all runners on it at once.
 #[derive(Debug)]
 pub struct Checkpoints {
     store: Arc<dyn Store>,
-    directory: String,
+    layout: Layout,
     pointer: Option<(Pointer, Etag)>,
+    metadata: Metadata,
     epoch: u64,
 }
 
+impl Layout {
+    /// A pointer at `pointer`, and states in the folder `states`.
+    pub fn new(pointer: String, states: String) -> Self {
+        Self { pointer, states }
+    }
+
+    /// Pointer and states in a folder of their own, named after source and partition.
+    pub fn of(source: &str, partition: &str) -> Self {
+        let folder = format!("checkpoints/{}/{}", path_segment(source), path_segment(partition));
+        Self { pointer: format!("{folder}/pointer.json"), states: folder }
+    }
+}
+
 impl Checkpoints {
-    /// Opens the checkpoints of a place; they may be none yet.
-    pub async fn open(store: Arc<dyn Store>, place: &Place) -> Result<Self, CheckpointError> {
-        let directory = format!(
-            "checkpoints/{}/{}/{}",
-            path_segment(&place.detector),
-            path_segment(&place.source),
-            path_segment(&place.partition)
-        );
-        let mut this = Self { store, directory, pointer: None, epoch: 1 };
+    /// Opens the checkpoints of a partition; they may be none yet.
+    ///
+    /// An owner that was here before is locked out at once: the pointer gets the next epoch, and
+    /// whatever the other still writes fails.
+    pub async fn open(store: Arc<dyn Store>, layout: Layout) -> Result<Self, CheckpointError> {
+        let metadata = Metadata::default();
+        let mut this = Self { store, layout, pointer: None, metadata, epoch: 1 };
         let path = this.pointer_path()?;
-        if let Some(object) =
-            this.store.get(&path).await.map_err(|error| this.store_error(error))?
-        {
-            let pointer: Pointer =
-                serde_json::from_slice(&object.bytes).map_err(|error| this.unreadable(&error))?;
-            if pointer.format != FORMAT {
-                let reason =
-                    format!("its format is {}, and this program reads {FORMAT}", pointer.format);
-                return Err(CheckpointError::Pointer { path: this.directory, reason });
-            }
-            this.epoch = pointer.epoch + 1;
-            this.pointer = Some((pointer, object.etag));
+        let found = this.store.get(&path).await.map_err(|error| this.store_error(error))?;
+        let Some(object) = found else { return Ok(this) };
+        let pointer: Pointer =
+            serde_json::from_slice(&object.bytes).map_err(|error| this.unreadable(&error))?;
+        if pointer.format != FORMAT {
+            let reason =
+                format!("its format is {}, and this program reads {FORMAT}", pointer.format);
+            return Err(CheckpointError::Pointer { path: this.layout.pointer, reason });
         }
+        this.epoch = pointer.epoch + 1;
+        let claimed = Pointer { epoch: this.epoch, ..pointer.clone() };
+        this.pointer = Some((pointer, object.etag));
+        this.metadata = object.metadata;
+        this.replace_pointer(claimed).await?;
+        this.collect_orphans().await?;
         Ok(this)
+    }
+
+    /// Removes states that no pointer will ever name: their owner died between state and pointer,
+    /// or lost the partition.
+    async fn collect_orphans(&self) -> Result<(), CheckpointError> {
+        let named = self.objects();
+        let paths = self.store.list(&self.layout.states).await;
+        for path in paths.map_err(|error| self.store_error(error))? {
+            let state = path.segments().last().and_then(|name| name.strip_prefix("state-"));
+            let digest = state.and_then(|name| name.strip_suffix(".bin")?.parse::<Digest>().ok());
+            if digest.is_some_and(|digest| !named.contains(&digest)) {
+                self.store.delete(&path).await.map_err(|error| self.store_error(error))?;
+            }
+        }
+        Ok(())
     }
 
     /// What the latest checkpoint says, if there is one.
@@ -141,48 +213,93 @@ impl Checkpoints {
         self.pointer.as_ref().map(|(pointer, _)| pointer)
     }
 
-    /// The runner of the latest checkpoint. `champion` and `candidate` are the modules that
-    /// [`Self::latest`] names.
+    /// Counts owners of the partition; this one's number is the largest so far.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The runner of the latest checkpoint at `place`, or nothing if its detector did not run then.
+    /// `champion` and `candidate` are the modules that [`Self::latest`] names.
     pub async fn restore(
         &self,
+        place: &Place,
         champion: &Module,
         candidate: Option<&Module>,
         entities_max: Option<u32>,
     ) -> Result<Option<Runner>, CheckpointError> {
         let Some((pointer, _)) = &self.pointer else { return Ok(None) };
+        if (&pointer.source, &pointer.partition) != (&place.source, &place.partition) {
+            return Err(CheckpointError::Foreign {
+                path: self.layout.pointer.clone(),
+                found: format!("partition {} of {}", pointer.partition, pointer.source),
+                source_name: format!("partition {} of {}", place.partition, place.source),
+            });
+        }
+        let detector = pointer.detectors.iter().find(|detector| detector.name == place.detector);
+        let Some(detector) = detector else { return Ok(None) };
         let mut snapshots = Vec::new();
-        for digest in &pointer.objects {
+        for digest in &detector.objects {
             snapshots.push(self.snapshot(digest).await?);
         }
-        let runner =
-            Runner::restore(pointer.place.clone(), champion, candidate, entities_max, &snapshots);
-        let last = pointer.objects.last().copied().unwrap_or_else(|| Digest::of(b""));
+        let runner = Runner::restore(place.clone(), champion, candidate, entities_max, &snapshots);
+        let last = detector.objects.last().copied().unwrap_or_else(|| Digest::of(b""));
         runner.map(Some).ok_or_else(|| self.bad_state(last, "not of these modules or settings"))
     }
 
-    /// Writes a checkpoint of `runner`. On an error the one before still holds.
+    /// Writes a checkpoint of all runners on the partition, which stand at one offset. On an error
+    /// the one before still holds.
     pub async fn save(
         &mut self,
-        runner: &mut Runner,
-        source_position: u64,
-        started_ms: i64,
+        runners: &mut [&mut Runner],
+        progress: &Progress,
     ) -> Result<(), CheckpointError> {
-        let saved = self.try_save(runner, source_position, started_ms).await;
+        let saved = self.try_save(runners, progress).await;
         if saved.is_err() {
-            runner.snapshot_was_lost();
+            for runner in runners.iter_mut() {
+                runner.snapshot_was_lost();
+            }
         }
         saved
     }
 
     async fn try_save(
         &mut self,
-        runner: &mut Runner,
-        source_position: u64,
-        started_ms: i64,
+        runners: &mut [&mut Runner],
+        progress: &Progress,
     ) -> Result<(), CheckpointError> {
-        let before =
-            self.pointer.as_ref().map(|(pointer, _)| pointer.objects.clone()).unwrap_or_default();
-        let full = before.is_empty() || before.len() > CHANGES_MAX || runner.wants_full_snapshot();
+        let Some(first) = runners.first() else { return Ok(()) };
+        let (place, next_offset) = (first.place().clone(), first.next_offset());
+        debug_assert!(runners.iter().all(|runner| runner.next_offset() == next_offset));
+        let before = self.objects();
+        let mut detectors = Vec::with_capacity(runners.len());
+        for runner in runners {
+            detectors.push(self.save_states(runner).await?);
+        }
+        let pointer = Pointer {
+            format: FORMAT,
+            epoch: self.epoch,
+            source: place.source,
+            partition: place.partition,
+            next_offset,
+            source_position: progress.position,
+            started_ms: progress.started_ms,
+            detectors,
+        };
+        if let Some(metadata) = &progress.metadata {
+            self.metadata.clone_from(metadata);
+        }
+        self.replace_pointer(pointer).await?;
+        self.remove_unused(&before).await;
+        Ok(())
+    }
+
+    /// Writes what changed of a runner, or all of it, and answers with where it is.
+    async fn save_states(&self, runner: &mut Runner) -> Result<DetectorPointer, CheckpointError> {
+        let name = runner.place().detector.clone();
+        let known = self.pointer.iter().flat_map(|(pointer, _)| &pointer.detectors);
+        let before = known.into_iter().find(|detector| detector.name == name);
+        let before = before.map(|detector| detector.objects.clone()).unwrap_or_default();
+        let full = runner.wants_full_snapshot() || before.is_empty() || before.len() > CHANGES_MAX;
         let snapshot = runner.snapshot(full);
         let bytes =
             postcard::to_allocvec(&snapshot).expect("a snapshot holds nothing that postcard lacks");
@@ -191,23 +308,16 @@ impl Checkpoints {
             Ok(_) | Err(StoreError::AlreadyExists { .. }) => {}
             Err(error) => return Err(self.store_error(error)),
         }
-        let mut objects = if full { Vec::new() } else { before.clone() };
+        let mut objects = if full { Vec::new() } else { before };
         objects.push(digest);
         let (champion, candidate) = runner.digests();
-        let pointer = Pointer {
-            format: FORMAT,
-            epoch: self.epoch,
-            place: runner.place().clone(),
-            next_offset: runner.next_offset(),
-            source_position,
-            started_ms,
-            champion,
-            candidate,
-            objects,
-        };
-        self.replace_pointer(pointer).await?;
-        self.remove_unused(&before).await;
-        Ok(())
+        Ok(DetectorPointer { name, champion, candidate, objects })
+    }
+
+    /// State objects that the latest pointer names.
+    fn objects(&self) -> Vec<Digest> {
+        let detectors = self.pointer.iter().flat_map(|(pointer, _)| &pointer.detectors);
+        detectors.flat_map(|detector| detector.objects.iter().copied()).collect()
     }
 
     async fn replace_pointer(&mut self, pointer: Pointer) -> Result<(), CheckpointError> {
@@ -215,8 +325,8 @@ impl Checkpoints {
             serde_json::to_vec_pretty(&pointer).expect("a pointer holds nothing that JSON lacks");
         let path = self.pointer_path()?;
         let written = match &self.pointer {
-            None => self.store.create(&path, &json).await,
-            Some((_, etag)) => self.store.replace(&path, &json, etag).await,
+            None => self.store.create_with(&path, &json, &self.metadata).await,
+            Some((_, etag)) => self.store.replace_with(&path, &json, &self.metadata, etag).await,
         };
         match written {
             Ok(etag) => {
@@ -227,15 +337,15 @@ impl Checkpoints {
                 StoreError::AlreadyExists { .. }
                 | StoreError::Changed { .. }
                 | StoreError::NotFound { .. },
-            ) => Err(CheckpointError::Displaced(self.directory.clone())),
+            ) => Err(CheckpointError::Displaced(self.layout.pointer.clone())),
             Err(error) => Err(self.store_error(error)),
         }
     }
 
     /// Objects that the pointer no longer names. One that cannot be removed costs room, not truth.
     async fn remove_unused(&self, before: &[Digest]) {
-        let Some((pointer, _)) = &self.pointer else { return };
-        for digest in before.iter().filter(|digest| !pointer.objects.contains(digest)) {
+        let now = self.objects();
+        for digest in before.iter().filter(|digest| !now.contains(digest)) {
             let Ok(path) = self.object_path(digest) else { continue };
             if let Err(error) = self.store.delete(&path).await {
                 tracing::warn!(%error, object = %digest, "an old checkpoint object could not be removed");
@@ -258,30 +368,29 @@ impl Checkpoints {
     }
 
     fn pointer_path(&self) -> Result<StorePath, CheckpointError> {
-        StorePath::new(&format!("{}/pointer.json", self.directory))
-            .map_err(|error| self.store_error(error))
+        StorePath::new(&self.layout.pointer).map_err(|error| self.store_error(error))
     }
 
     fn object_path(&self, digest: &Digest) -> Result<StorePath, CheckpointError> {
-        StorePath::new(&format!("{}/state-{digest}.bin", self.directory))
+        StorePath::new(&format!("{}/state-{digest}.bin", self.layout.states))
             .map_err(|error| self.store_error(error))
     }
 
     fn store_error(&self, error: StoreError) -> CheckpointError {
-        CheckpointError::Store(self.directory.clone(), error)
+        CheckpointError::Store(self.layout.pointer.clone(), error)
     }
 
     fn unreadable(&self, error: &serde_json::Error) -> CheckpointError {
-        CheckpointError::Pointer { path: self.directory.clone(), reason: error.to_string() }
+        CheckpointError::Pointer { path: self.layout.pointer.clone(), reason: error.to_string() }
     }
 
     fn bad_state(&self, object: Digest, problem: &'static str) -> CheckpointError {
-        CheckpointError::State { path: self.directory.clone(), object, problem }
+        CheckpointError::State { path: self.layout.pointer.clone(), object, problem }
     }
 }
 
 /// A name as one segment of a path: other characters are written as `=XX`, as in quoted-printable.
-fn path_segment(name: &str) -> String {
+pub fn path_segment(name: &str) -> String {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut segment = String::new();
     for byte in name.bytes() {

@@ -16,7 +16,7 @@ mod runner;
 mod slot;
 mod window;
 
-pub use checkpoint::{CheckpointError, Checkpoints};
+pub use checkpoint::{CheckpointError, Checkpoints, Layout, Pointer, Progress};
 pub use record::{Arrival, Record};
 pub use runner::{Counts, Place, Runner, Status};
 pub use slot::{Judgement, Slot};

@@ -10,6 +10,8 @@ pub struct Arrival {
     pub offset: u64,
     /// When it came in, milliseconds since 1970: what its own time is compared with.
     pub ingested_ms: i64,
+    /// The partition key it was sent with, where its source has such.
+    pub key: Option<String>,
     /// CloudEvents attributes that came beside the body.
     pub attributes: Option<Attributes>,
     /// The body.

@@ -107,11 +107,21 @@ pub struct Status {
 impl Runner {
     /// A runner that begins at offset zero with no memory.
     pub fn new(place: Place, champion: &Module, entities_max: Option<u32>) -> Self {
+        Self::begin_at(place, champion, entities_max, 0)
+    }
+
+    /// A runner that begins at a later offset with no memory.
+    pub fn begin_at(
+        place: Place,
+        champion: &Module,
+        entities_max: Option<u32>,
+        next_offset: u64,
+    ) -> Self {
         Self {
             champion: Slot::new(champion, entities_max),
             place,
             entities_max,
-            next_offset: 0,
+            next_offset,
             window: IdentityWindow::default(),
             candidate: None,
             counts: Counts::default(),
@@ -122,6 +132,11 @@ impl Runner {
     /// The next offset that it wants; earlier arrivals are passed over.
     pub fn next_offset(&self) -> u64 {
         self.next_offset
+    }
+
+    /// Goes on at a later offset: what lies before it is not to be had.
+    pub fn skip_to(&mut self, offset: u64) {
+        self.next_offset = self.next_offset.max(offset);
     }
 
     /// Where it works.

@@ -277,5 +277,8 @@ pub(crate) fn dead_letter(
     reason: &str,
     message: String,
 ) -> DeadLetter {
-    DeadLetter::new(&place.detector, place.origin(arrival.offset), reason, message, &arrival.bytes)
+    let origin = place.origin(arrival.offset);
+    let mut letter = DeadLetter::new(&place.detector, origin, reason, message, &arrival.bytes);
+    letter.subject.clone_from(&arrival.key);
+    letter
 }

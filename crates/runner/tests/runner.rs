@@ -9,7 +9,9 @@ use twinge_fit::read::{Format, RowReader};
 use twinge_fit::{Config, Table, infer, train};
 use twinge_generator::{Params, World, csv_header};
 use twinge_registry::{MemoryStore, Store, StorePath};
-use twinge_runner::{Arrival, CheckpointError, Checkpoints, Place, Record, Runner};
+use twinge_runner::{
+    Arrival, CheckpointError, Checkpoints, Layout, Place, Progress, Record, Runner,
+};
 use twinge_trust::VerifiedModule;
 
 const EVENTS: usize = 3000;
@@ -68,7 +70,13 @@ fn fixture() -> &'static Fixture {
 }
 
 fn arrival(offset: u64, json: String) -> Arrival {
-    Arrival { offset, ingested_ms: i64::MAX / 2, attributes: None, bytes: json.into_bytes() }
+    Arrival {
+        offset,
+        ingested_ms: i64::MAX / 2,
+        key: None,
+        attributes: None,
+        bytes: json.into_bytes(),
+    }
 }
 
 fn place(redelivers: bool) -> Place {
@@ -145,7 +153,7 @@ fn with_crashes(save_after: usize, crash_after: usize) -> Vec<Record> {
         while done < until {
             if done >= 1000 && !offered {
                 runner.offer(&fixture.other);
-                block_on(checkpoints.save(&mut runner, 0, 0)).unwrap();
+                block_on(save(&mut checkpoints, &mut runner)).unwrap();
                 offered = true;
             }
             let end =
@@ -160,7 +168,7 @@ fn with_crashes(save_after: usize, crash_after: usize) -> Vec<Record> {
             unsaved += end - done;
             done = end;
             if unsaved >= save_after || end == EVENTS {
-                block_on(checkpoints.save(&mut runner, 0, 0)).unwrap();
+                block_on(save(&mut checkpoints, &mut runner)).unwrap();
                 unsaved = 0;
             }
         }
@@ -168,17 +176,22 @@ fn with_crashes(save_after: usize, crash_after: usize) -> Vec<Record> {
     records.into_iter().map(|record| record.expect("every arrival has a record")).collect()
 }
 
+async fn save(checkpoints: &mut Checkpoints, runner: &mut Runner) -> Result<(), CheckpointError> {
+    checkpoints.save(&mut [runner], &Progress::default()).await
+}
+
 async fn open(store: &Arc<dyn Store>) -> (Runner, Checkpoints) {
     let fixture = fixture();
-    let checkpoints = Checkpoints::open(Arc::clone(store), &place(true)).await.unwrap();
+    let checkpoints = Checkpoints::open(Arc::clone(store), Layout::of("s", "0")).await.unwrap();
     let Some(latest) = checkpoints.latest() else {
         return (Runner::new(place(true), &fixture.module, ENTITIES_MAX), checkpoints);
     };
     let module =
         |digest| if digest == fixture.module.digest() { &fixture.module } else { &fixture.other };
-    let candidate = latest.candidate.map(module);
+    let detector = &latest.detectors[0];
+    let candidate = detector.candidate.map(module);
     let runner = checkpoints
-        .restore(module(latest.champion), candidate, ENTITIES_MAX)
+        .restore(&place(true), module(detector.champion), candidate, ENTITIES_MAX)
         .await
         .unwrap()
         .unwrap();
@@ -209,14 +222,46 @@ fn a_displaced_owner_cannot_overwrite_its_successor() {
     block_on(async {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
         let (mut first, mut first_checkpoints) = open(&store).await;
-        first_checkpoints.save(&mut first, 0, 0).await.unwrap();
+        save(&mut first_checkpoints, &mut first).await.unwrap();
         let (mut second, mut second_checkpoints) = open(&store).await;
         second.process(&fixture().arrivals[..10]);
-        second_checkpoints.save(&mut second, 0, 0).await.unwrap();
+        save(&mut second_checkpoints, &mut second).await.unwrap();
         first.process(&fixture().arrivals[..5]);
-        let error = first_checkpoints.save(&mut first, 0, 0).await.unwrap_err();
+        let error = save(&mut first_checkpoints, &mut first).await.unwrap_err();
         assert!(matches!(error, CheckpointError::Displaced(_)), "{error}");
         assert_eq!(open(&store).await.0.next_offset(), 10);
+    });
+}
+
+#[test]
+fn an_owner_is_locked_out_as_soon_as_another_opens_the_checkpoint() {
+    block_on(async {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let (mut first, mut first_checkpoints) = open(&store).await;
+        save(&mut first_checkpoints, &mut first).await.unwrap();
+        let (_, second_checkpoints) = open(&store).await;
+        assert!(second_checkpoints.epoch() > first_checkpoints.epoch());
+        first.process(&fixture().arrivals[..5]);
+        let error = save(&mut first_checkpoints, &mut first).await.unwrap_err();
+        assert!(matches!(error, CheckpointError::Displaced(_)), "{error}");
+        let states = |paths: Vec<StorePath>| {
+            paths.iter().filter(|path| path.as_str().contains("state-")).count()
+        };
+        assert_eq!(states(store.list("").await.unwrap()), 2, "the state that came too late");
+        open(&store).await;
+        assert_eq!(states(store.list("").await.unwrap()), 1, "is collected by the next owner");
+    });
+}
+
+#[test]
+fn a_checkpoint_of_another_source_is_told() {
+    block_on(async {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let (mut runner, mut checkpoints) = open(&store).await;
+        save(&mut checkpoints, &mut runner).await.unwrap();
+        let other = Place { source: "made anew".into(), ..place(true) };
+        let error = checkpoints.restore(&other, &fixture().module, None, ENTITIES_MAX).await;
+        assert!(matches!(error.unwrap_err(), CheckpointError::Foreign { .. }));
     });
 }
 
@@ -226,15 +271,21 @@ fn a_checkpoint_whose_state_is_missing_or_damaged_is_told() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
         let (mut runner, mut checkpoints) = open(&store).await;
         runner.process(&fixture().arrivals[..10]);
-        checkpoints.save(&mut runner, 0, 0).await.unwrap();
+        save(&mut checkpoints, &mut runner).await.unwrap();
         let paths = store.list("checkpoints").await.unwrap();
         let state: &StorePath = paths.iter().find(|path| path.as_str().contains("state-")).unwrap();
         let etag = store.get(state).await.unwrap().unwrap().etag;
         store.replace(state, b"damaged", &etag).await.unwrap();
-        let damaged = checkpoints.restore(&fixture().module, None, ENTITIES_MAX).await.unwrap_err();
+        let damaged = checkpoints
+            .restore(&place(true), &fixture().module, None, ENTITIES_MAX)
+            .await
+            .unwrap_err();
         assert!(damaged.to_string().contains("damaged"), "{damaged}");
         store.delete(state).await.unwrap();
-        let missing = checkpoints.restore(&fixture().module, None, ENTITIES_MAX).await.unwrap_err();
+        let missing = checkpoints
+            .restore(&place(true), &fixture().module, None, ENTITIES_MAX)
+            .await
+            .unwrap_err();
         assert!(missing.to_string().contains("missing"), "{missing}");
     });
 }

@@ -1,14 +1,18 @@
-//! Puts a program together from a plan: modules, source, runners, sinks, HTTP, and the task that
-//! follows a channel.
+//! Puts a program together from a plan: modules, source, sinks, HTTP.
 
+use crate::detectors::Detectors;
 use crate::http::{Service, router, serve};
 use crate::intake::{self, Incoming, Intake};
 use crate::lines::{Lines, LinesError};
 use crate::metrics::Metrics;
-use crate::modules::{Follower, ModuleCache, ModuleError};
-use crate::pump::{Lane, Offer, Pump, PumpError, Report, Settings};
-use crate::sink::{self, SinkError};
+use crate::modules::ModuleError;
+use crate::partitions::{self, Gained, OnePartition, Partitions, Works};
+use crate::pump::{PumpError, Report, Reports, Settings};
+use crate::sightings::Sightings;
+use crate::sink::{Files, HUB_PREFIX, Sink, SinkError};
 use crate::source::Source;
+use async_trait::async_trait;
+use std::fmt::Debug;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
@@ -18,15 +22,15 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use twinge_engine::{Engine, Limits, LoadError, Module};
+use twinge_engine::LoadError;
 use twinge_journal::JournalError;
 use twinge_platform::{Clock, Disk};
 use twinge_registry::{Directory, Name, Store, StoreError};
-use twinge_runner::{CheckpointError, Checkpoints, Runner};
-use twinge_trust::{Digest, Keyring};
+use twinge_runner::{CheckpointError, Layout};
+use twinge_trust::Keyring;
 
 /// What a program is to do.
 #[derive(Clone, Debug)]
@@ -58,9 +62,9 @@ pub struct Plan {
 pub struct DetectorPlan {
     /// Where its module comes from.
     pub origin: Origin,
-    /// File of verdicts; `-` is standard output.
+    /// File of verdicts; `-` is standard output, `hub:NAME` a hub.
     pub verdicts: String,
-    /// File of dead letters; `-` is standard output.
+    /// File of dead letters; `-` is standard output, `hub:NAME` a hub.
     pub dead_letters: String,
 }
 
@@ -91,6 +95,8 @@ pub enum Input {
     Stdin,
     /// HTTP.
     Http,
+    /// Partitions of a hub, which the program brings along.
+    Hub,
 }
 
 /// Why a program cannot start or had to stop.
@@ -135,30 +141,34 @@ pub enum AssemblyError {
     SameOutput(String),
     #[error("events stopped")]
     Pump(#[from] PumpError),
+    #[error("this program has no Event Hubs: use the cloud host")]
+    NoHub,
+    #[error("Event Hubs cannot be used")]
+    Hub(#[source] ExtensionError),
 }
+
+/// What a program brings along beside its plan.
+#[async_trait]
+pub trait Extension: Send + Sync + Debug {
+    /// The partitions behind [`Input::Hub`].
+    async fn partitions(&self, reports: &Reports) -> Result<Box<dyn Partitions>, ExtensionError>;
+
+    /// The sink behind an output called `hub:NAME`.
+    fn open(&self, hub: &str) -> Result<Box<dyn Sink>, SinkError>;
+}
+
+/// Why a program's extension does not work; its message says what to do.
+pub type ExtensionError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A program put together and ready to run.
 #[derive(Debug)]
 pub struct Assembly {
-    pump: Pump,
+    partitions: Box<dyn Partitions>,
+    works: Works,
     service: Option<(TcpListener, Service)>,
-    followers: Vec<Following>,
     stdin: Option<Intake>,
     tracker: TaskTracker,
     _lock: File,
-}
-
-#[derive(Debug)]
-struct Following {
-    follower: Follower,
-    name: String,
-    cache: Arc<Mutex<ModuleCache>>,
-    keyring: Keyring,
-    offers: mpsc::Sender<Offer>,
-    clock: Arc<dyn Clock>,
-    poll: Duration,
-    /// The module offered last.
-    offered: Digest,
 }
 
 impl Plan {
@@ -168,72 +178,34 @@ impl Plan {
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
         tracker: TaskTracker,
+        extension: Option<Arc<dyn Extension>>,
     ) -> Result<Assembly, AssemblyError> {
         self.check_outputs()?;
         let lock = lock(&self.state)?;
-        let engine = Engine::new(Limits { deadline: self.deadline, ..Limits::default() })?;
-        let cache = ModuleCache::open(
-            engine,
-            &self.state.join("modules"),
-            self.keyring.clone(),
-            self.allow_unsigned,
-        )?;
-        let cache = Arc::new(Mutex::new(cache));
-        let (offers, offered) = mpsc::channel(self.detectors.len() + 16);
-        let metrics = Metrics::default();
-        let (source, intake) = self.source(&disk, &clock)?;
-        let store: Arc<dyn Store> = Arc::new(Directory::open(&self.state)?);
-        let mut lanes = Vec::new();
-        let mut followers = Vec::new();
-        let mut names: Vec<String> = Vec::new();
-        for detector in &self.detectors {
-            let (module, follower) = self.module(detector, &cache, &disk, &clock).await?;
-            let name = module.manifest().name.clone();
-            if names.contains(&name) {
-                return Err(AssemblyError::SameName(name));
-            }
-            let (runner, checkpoints) = self
-                .runner(&name, &module, source.as_ref(), &store, &cache, follower.as_ref())
-                .await?;
-            let (champion, candidate) = runner.digests();
-            // The checkpoint may be of a time when the channel said otherwise.
-            let wanted = module.digest();
-            if candidate.unwrap_or(champion) != wanted {
-                let offer = Offer { detector: name.clone(), module };
-                offers.try_send(offer).expect("there is room for an offer to each detector");
-            }
-            let verdicts = sink::open(disk.as_ref(), &detector.verdicts)?;
-            lanes.push(Lane::new(
-                runner,
-                Some(checkpoints),
-                verdicts,
-                sink::open(disk.as_ref(), &detector.dead_letters)?,
-            ));
-            followers.extend(follower.map(|follower| Following {
-                follower,
-                name: name.clone(),
-                cache: Arc::clone(&cache),
-                keyring: self.keyring.clone(),
-                offers: offers.clone(),
-                clock: Arc::clone(&clock),
-                poll: self.poll,
-                offered: wanted,
-            }));
-            names.push(name);
-        }
-        let (pump, report) =
-            Pump::new(source, lanes, self.settings, metrics.clone(), offered, &clock);
+        let detectors = Detectors::open(&self, &disk, &clock).await?;
+        let (reports, metrics) = (Reports::default(), Metrics::default());
+        let (partitions, intake) =
+            self.partitions(&disk, &clock, extension.as_deref(), &reports).await?;
+        let works = Works {
+            detectors,
+            outputs: Files::new(disk, extension),
+            settings: self.settings,
+            metrics: metrics.clone(),
+            reports: reports.clone(),
+            clock,
+            sightings: Sightings::default(),
+        };
         let stdin = if self.input == Input::Stdin { intake.clone() } else { None };
         let service = match self.listen {
             Some(address) => {
                 let listener = TcpListener::bind(address).await;
                 let listener =
                     listener.map_err(|source| AssemblyError::Listen { address, source })?;
-                Some((listener, Service { intake, metrics, reports: vec![report] }))
+                Some((listener, Service { intake, metrics, reports }))
             }
             None => None,
         };
-        Ok(Assembly { pump, service, followers, stdin, tracker, _lock: lock })
+        Ok(Assembly { partitions, works, service, stdin, tracker, _lock: lock })
     }
 
     fn check_outputs(&self) -> Result<(), AssemblyError> {
@@ -241,19 +213,22 @@ impl Plan {
         for output in
             self.detectors.iter().flat_map(|detector| [&detector.verdicts, &detector.dead_letters])
         {
-            if output != "-" && !seen.insert(output) {
+            let is_file = output != "-" && !output.starts_with(HUB_PREFIX);
+            if is_file && !seen.insert(output) {
                 return Err(AssemblyError::SameOutput(output.clone()));
             }
         }
         Ok(())
     }
 
-    fn source(
+    async fn partitions(
         &self,
         disk: &Arc<dyn Disk>,
         clock: &Arc<dyn Clock>,
-    ) -> Result<(Box<dyn Source>, Option<Intake>), AssemblyError> {
-        Ok(match &self.input {
+        extension: Option<&dyn Extension>,
+        reports: &Reports,
+    ) -> Result<(Box<dyn Partitions>, Option<Intake>), AssemblyError> {
+        let (source, intake): (Box<dyn Source>, _) = match &self.input {
             Input::Replay(path) => (Box::new(Lines::replay(path, clock.now_ms())?), None),
             Input::Follow(path) => (Box::new(Lines::follow(path, clock)?), None),
             Input::Stdin | Input::Http => {
@@ -262,64 +237,17 @@ impl Plan {
                     intake::open(disk, clock, &directory, twinge_journal::Settings::default())?;
                 (Box::new(source), Some(intake))
             }
-        })
-    }
-
-    /// The module that should run, and whoever follows its channel.
-    async fn module(
-        &self,
-        detector: &DetectorPlan,
-        cache: &Mutex<ModuleCache>,
-        disk: &Arc<dyn Disk>,
-        clock: &Arc<dyn Clock>,
-    ) -> Result<(Module, Option<Follower>), AssemblyError> {
-        let (registry, name, channel) = match &detector.origin {
-            Origin::File(path) => return Ok((cache.lock().await.load_file(path).await?, None)),
-            Origin::Channel { registry, detector, channel } => (registry, detector, channel),
-        };
-        let store: Arc<dyn Store> = Arc::new(Directory::open(registry)?);
-        let mut follower =
-            Follower::open(store, name.clone(), channel.clone(), Arc::clone(disk), &self.state)?;
-        // A registry that is away does not keep a program from starting that has been there before.
-        if let Err(error) = follower.poll(&self.keyring, clock.now_ms()).await {
-            if follower.champion().is_err() {
-                return Err(error.into());
+            Input::Hub => {
+                let extension = extension.ok_or(AssemblyError::NoHub)?;
+                let partitions = extension.partitions(reports).await;
+                return Ok((partitions.map_err(AssemblyError::Hub)?, None));
             }
-            tracing::warn!(error = %chain(&error), "channel cannot be followed; going on with what is known of it");
-        }
-        let digest = follower.champion()?;
-        let module = cache.lock().await.get(&digest, Some(&follower.registry())).await?;
-        follower.check(&module)?;
-        Ok((module, Some(follower)))
-    }
-
-    /// A runner from the latest checkpoint, or one that begins.
-    async fn runner(
-        &self,
-        name: &str,
-        module: &Module,
-        source: &dyn Source,
-        store: &Arc<dyn Store>,
-        cache: &Mutex<ModuleCache>,
-        follower: Option<&Follower>,
-    ) -> Result<(Runner, Checkpoints), AssemblyError> {
-        let place = source.place(name);
-        let checkpoints = Checkpoints::open(Arc::clone(store), &place).await?;
-        let Some(latest) = checkpoints.latest() else {
-            return Ok((Runner::new(place, module, self.entities_max), checkpoints));
         };
-        let registry = follower.map(Follower::registry);
-        let mut cache = cache.lock().await;
-        let champion = cache.get(&latest.champion, registry.as_ref()).await?;
-        let candidate = match &latest.candidate {
-            Some(digest) => Some(cache.get(digest, registry.as_ref()).await?),
-            None => None,
-        };
-        let offset = latest.next_offset;
-        let runner = checkpoints.restore(&champion, candidate.as_ref(), self.entities_max).await?;
-        tracing::info!(detector = name, offset, "going on from a checkpoint");
-        let runner = runner.unwrap_or_else(|| Runner::new(place, module, self.entities_max));
-        Ok((runner, checkpoints))
+        let store: Arc<dyn Store> = Arc::new(Directory::open(&self.state)?);
+        let place = source.place("");
+        let layout = Layout::of(&place.source, &place.partition);
+        let only = Gained { partition: place.partition, source, store, layout };
+        Ok((Box::new(OnePartition::new(only)), intake))
     }
 }
 
@@ -331,75 +259,25 @@ impl Assembly {
 
     /// Runs until the input ends or `stop` is cancelled.
     pub async fn run(self, stop: CancellationToken) -> Result<Report, AssemblyError> {
-        let Self { pump, service, followers, stdin, tracker, _lock } = self;
+        let Self { partitions, mut works, service, stdin, tracker, _lock } = self;
         let children = stop.child_token();
         let mut http = None;
         if let Some((listener, service)) = service {
             let child = children.clone();
             http = Some(tracker.spawn(serve(listener, router(service), child)));
         }
-        for following in followers {
-            tracker.spawn(follow(following, children.clone()));
-        }
+        works.detectors.follow(&tracker, &children);
         if let Some(intake) = stdin {
             tracker.spawn(read_stdin(intake, children.clone()));
         }
-        let report = pump.run(stop).await;
+        let report = partitions::run(partitions, Arc::new(works), stop).await;
         children.cancel();
         if let Some(http) = http {
             http.await
                 .map_err(|error| AssemblyError::Http(io::Error::other(error)))?
                 .map_err(AssemblyError::Http)?;
         }
-        Ok(report?)
-    }
-}
-
-/// Looks at a channel now and then, and offers its champion when it is another one.
-async fn follow(mut following: Following, stop: CancellationToken) {
-    let mut last_trouble = String::new();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(following.poll) => {}
-        }
-        match following.look().await {
-            Ok(()) => last_trouble.clear(),
-            Err(error) => {
-                let trouble = chain(&error);
-                // Told once, not with every look, for as long as it stays the same.
-                if trouble != last_trouble {
-                    tracing::warn!(
-                        detector = following.name,
-                        error = trouble,
-                        "channel cannot be followed; what runs goes on"
-                    );
-                }
-                last_trouble = trouble;
-            }
-        }
-    }
-}
-
-impl Following {
-    async fn look(&mut self) -> Result<(), ModuleError> {
-        let polled = self.follower.poll(&self.keyring, self.clock.now_ms()).await;
-        let digest = self.follower.champion()?;
-        // A module that could not be fetched the last time is tried again, new document or not.
-        if digest != self.offered {
-            self.offer(&digest).await?;
-        }
-        polled.map(drop)
-    }
-
-    async fn offer(&mut self, digest: &Digest) -> Result<(), ModuleError> {
-        let module = self.cache.lock().await.get(digest, Some(&self.follower.registry())).await?;
-        self.follower.check(&module)?;
-        self.offered = *digest;
-        if self.offers.send(Offer { detector: self.name.clone(), module }).await.is_err() {
-            tracing::debug!("the pump has stopped; a new module waits for the next start");
-        }
-        Ok(())
+        report
     }
 }
 

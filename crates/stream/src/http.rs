@@ -7,7 +7,7 @@
 
 use crate::intake::{Incoming, Intake, IntakeError};
 use crate::metrics::Metrics;
-use crate::pump::Report;
+use crate::pump::Reports;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
@@ -16,7 +16,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::value::RawValue;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use twinge_contract::event::Attributes;
 
@@ -31,7 +30,7 @@ pub struct Service {
     /// What is counted.
     pub metrics: Metrics,
     /// What the pumps are doing.
-    pub reports: Vec<watch::Receiver<Report>>,
+    pub reports: Reports,
 }
 
 /// The routes.
@@ -63,22 +62,21 @@ async fn metrics(State(service): State<Service>) -> Response {
 }
 
 async fn ready(State(service): State<Service>) -> Response {
-    for report in &service.reports {
-        let report = report.borrow();
-        if report.runners.is_empty() {
-            return (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response();
-        }
-        if let Some(trouble) = &report.trouble {
-            return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {trouble}\n"))
-                .into_response();
-        }
+    let reports = service.reports.all();
+    if reports.is_empty() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response();
     }
-    "ready\n".into_response()
+    match reports.iter().find_map(|report| report.trouble.as_ref()) {
+        Some(trouble) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {trouble}\n")).into_response()
+        }
+        None => "ready\n".into_response(),
+    }
 }
 
 async fn status(State(service): State<Service>) -> Response {
     let runners: Vec<_> =
-        service.reports.iter().flat_map(|report| report.borrow().runners.clone()).collect();
+        service.reports.all().into_iter().flat_map(|report| report.runners).collect();
     let body = serde_json::json!({ "runners": runners });
     ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }

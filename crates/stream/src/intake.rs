@@ -3,7 +3,7 @@
 //! Writers hand over events and wait; one thread appends what has gathered and syncs once for all of
 //! them. The pump reads the journal behind them.
 
-use crate::source::{Delivery, Source, SourceError};
+use crate::source::{Delivery, Source, SourceError, Start};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -202,9 +202,9 @@ impl Source for IntakeSource {
         }
     }
 
-    async fn seek(&mut self, offset: u64, _position: u64) -> Result<(), SourceError> {
-        self.next = offset.max(lock(&self.journal).start());
-        Ok(())
+    async fn seek(&mut self, start: Start) -> Result<u64, SourceError> {
+        self.next = start.offset.unwrap_or(0).max(lock(&self.journal).start());
+        Ok(self.next)
     }
 
     async fn next(&mut self, most: usize) -> Result<Option<Delivery>, SourceError> {
@@ -227,6 +227,7 @@ impl Source for IntakeSource {
             arrivals.push(Arrival {
                 offset: record.offset,
                 ingested_ms,
+                key: None,
                 attributes: incoming.attributes,
                 bytes: incoming.bytes,
             });
@@ -266,7 +267,7 @@ mod tests {
         let (intake, mut source) =
             open(&disk, &clock, Path::new("/j"), Settings::default()).unwrap();
         assert_eq!(source.place("d").source, name);
-        source.seek(4, 0).await.unwrap();
+        source.seek(Start { offset: Some(4), ..Start::default() }).await.unwrap();
         let delivery = source.next(100).await.unwrap().unwrap();
         assert_eq!(delivery.arrivals.len(), 6);
         assert_eq!((delivery.arrivals[0].offset, delivery.arrivals[0].ingested_ms), (4, 1000));

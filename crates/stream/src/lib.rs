@@ -12,20 +12,23 @@
 #![forbid(unsafe_code)]
 
 pub mod assembly;
+pub mod detectors;
 pub mod http;
 pub mod intake;
 pub mod lines;
 pub mod logging;
 pub mod metrics;
 pub mod modules;
+pub mod partitions;
 pub mod program;
 pub mod pump;
 pub mod settings;
 pub mod shutdown;
+pub mod sightings;
 pub mod sink;
 pub mod source;
 
 pub use intake::Intake;
 pub use metrics::Metrics;
-pub use pump::{Offer, Pump, PumpError, Settings};
-pub use source::{Delivery, Source, SourceError};
+pub use pump::{Pump, PumpError, Settings};
+pub use source::{Delivery, Source, SourceError, Start};

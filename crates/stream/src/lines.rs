@@ -3,7 +3,7 @@
 //! A replayed file is known by the digest of its content, so that a checkpoint is never applied to
 //! another file. A followed file grows; it is known by its first line.
 
-use crate::source::{Delivery, Source, SourceError};
+use crate::source::{Delivery, Source, SourceError, Start};
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -171,7 +171,13 @@ impl Lines {
             }
             bytes += line.len();
             position = self.position;
-            arrivals.push(Arrival { offset, ingested_ms, attributes: None, bytes: line });
+            arrivals.push(Arrival {
+                offset,
+                ingested_ms,
+                key: None,
+                attributes: None,
+                bytes: line,
+            });
         }
         Ok(Delivery { arrivals, position })
     }
@@ -238,10 +244,10 @@ impl Source for Lines {
         }
     }
 
-    async fn seek(&mut self, offset: u64, position: u64) -> Result<(), SourceError> {
-        self.seek_to(position)?;
-        self.line = offset;
-        Ok(())
+    async fn seek(&mut self, start: Start) -> Result<u64, SourceError> {
+        self.seek_to(start.position)?;
+        self.line = start.offset.unwrap_or(0);
+        Ok(self.line)
     }
 
     async fn next(&mut self, most: usize) -> Result<Option<Delivery>, SourceError> {
@@ -298,7 +304,7 @@ mod tests {
         );
         std::fs::write(&path, "a\r\n\nb\nc").unwrap();
         let mut again = Lines::replay(&path, 0).unwrap();
-        again.seek(1, first.position).await.unwrap();
+        again.seek(Start { offset: Some(1), position: first.position, epoch: 1 }).await.unwrap();
         assert_eq!(all(&mut again, 100).await, expected[1..]);
     }
 

@@ -17,6 +17,7 @@ pub struct Metrics {
     offset: IntGaugeVec,
     checkpoints: IntCounterVec,
     sink_failures: IntCounterVec,
+    wanderers: IntCounterVec,
 }
 
 const RUNNER: [&str; 3] = ["detector", "version", "partition"];
@@ -71,6 +72,11 @@ impl Default for Metrics {
                 "Failed tries to write records.",
                 &["detector"],
             ),
+            wanderers: counter(
+                "twinge_entities_in_two_partitions_total",
+                "Events of an entity that was in another partition before.",
+                &RUNNER,
+            ),
             registry,
         }
     }
@@ -118,6 +124,16 @@ impl Metrics {
     /// Counts one failed try to write.
     pub fn sink_failure(&self, detector: &str) {
         self.sink_failures.with_label_values(&[detector]).inc();
+    }
+
+    /// Counts events of entities that changed their partition, and answers with the count before.
+    pub fn wanderers(&self, status: &Status, count: u64) -> u64 {
+        let place = &status.place;
+        let labels = [place.detector.as_str(), status.version.as_str(), place.partition.as_str()];
+        let counter = self.wanderers.with_label_values(&labels);
+        let before = counter.get();
+        counter.inc_by(count);
+        before
     }
 
     /// All metrics in Prometheus' text format.

@@ -1,6 +1,6 @@
 //! A program's life: settings, start, run, last words.
 
-use crate::assembly::Plan;
+use crate::assembly::{Extension, Plan};
 use crate::settings::{Defaults, Flags, Settings};
 use crate::{logging, shutdown};
 use anyhow::Context;
@@ -12,23 +12,26 @@ use tokio_util::task::TaskTracker;
 use twinge_platform::{RealDisk, SystemClock};
 
 /// Runs the program that a plan describes, until its input ends or it is told to stop.
-pub fn run(plan: Plan) -> anyhow::Result<()> {
+pub fn run(plan: Plan, extension: Option<Arc<dyn Extension>>) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.context("the runtime cannot start")?;
-    let result = runtime.block_on(run_until_stopped(plan));
+    let result = runtime.block_on(run_until_stopped(plan, extension));
     // A read of standard input that nobody answers must not keep the program.
     runtime.shutdown_timeout(Duration::from_millis(100));
     result
 }
 
-async fn run_until_stopped(plan: Plan) -> anyhow::Result<()> {
+async fn run_until_stopped(
+    plan: Plan,
+    extension: Option<Arc<dyn Extension>>,
+) -> anyhow::Result<()> {
     let tracker = TaskTracker::new();
     let finished = CancellationToken::new();
     let stop =
         shutdown::on_signals(&tracker, finished.clone()).context("signals cannot be handled")?;
-    let assembly =
-        plan.assemble(Arc::new(RealDisk), Arc::new(SystemClock::new()), tracker.clone()).await?;
+    let (disk, clock) = (Arc::new(RealDisk), Arc::new(SystemClock::new()));
+    let assembly = plan.assemble(disk, clock, tracker.clone(), extension).await?;
     if let Some(address) = assembly.address() {
         tracing::info!(%address, "serving HTTP: POST /v1/events, GET /v1/status /livez /readyz /metrics");
     }
@@ -54,19 +57,25 @@ async fn run_until_stopped(plan: Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a program adds to the settings, once they are read: an extension, or nothing.
+pub type Extend<'a> = dyn FnOnce(&mut Settings) -> anyhow::Result<Option<Arc<dyn Extension>>> + 'a;
+
 /// The whole of a program's `main` once its flags are read.
-pub fn main(flags: &Flags, defaults: &Defaults) -> ExitCode {
+pub fn main(flags: &Flags, defaults: &Defaults, extend: Box<Extend<'_>>) -> ExitCode {
     logging::start();
-    let plan =
-        match Settings::read(flags, defaults).and_then(|settings| settings.into_plan(defaults)) {
-            Ok(plan) => plan,
-            Err(error) => return fail(&error, 2),
-        };
+    let planned = Settings::read(flags).and_then(|mut settings| {
+        let extension = extend(&mut settings)?;
+        Ok((settings.into_plan(defaults)?, extension))
+    });
+    let (plan, extension) = match planned {
+        Ok(planned) => planned,
+        Err(error) => return fail(&error, 2),
+    };
     if flags.check {
         tracing::info!("the configuration is usable");
         return ExitCode::SUCCESS;
     }
-    match run(plan) {
+    match run(plan, extension) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, 1),
     }

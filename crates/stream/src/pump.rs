@@ -5,17 +5,19 @@
 //! is shared but figures.
 
 use crate::metrics::Metrics;
+use crate::partitions::Works;
+use crate::sightings::Sightings;
 use crate::sink::{Sink, SinkError};
-use crate::source::{Source, SourceError};
-use std::sync::Arc;
+use crate::source::{Delivery, Source, SourceError, Start};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use twinge_engine::Module;
-use twinge_platform::Clock;
-use twinge_runner::{CheckpointError, Checkpoints, Record, Runner, Status};
+use twinge_runner::{CheckpointError, Checkpoints, Progress, Record, Runner, Status};
 
 /// Bounds of a pump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,25 +43,17 @@ impl Default for Settings {
     }
 }
 
-/// A runner with its checkpoints and sinks.
+/// A runner with its sinks.
 #[derive(Debug)]
 pub struct Lane {
     runner: Runner,
-    checkpoints: Option<Checkpoints>,
     verdicts: Box<dyn Sink>,
     dead_letters: Box<dyn Sink>,
     told: Status,
-    is_fresh: bool,
 }
 
-/// A module that a detector may go over to.
-#[derive(Clone, Debug)]
-pub struct Offer {
-    /// The detector.
-    pub detector: String,
-    /// The module.
-    pub module: Module,
-}
+/// The module that each detector should run, by the detector's name.
+pub type Wanted = BTreeMap<String, Module>;
 
 /// Why a pump stopped before its source ended.
 #[derive(Debug, Error)]
@@ -94,14 +88,20 @@ pub struct Report {
     pub trouble: Option<String>,
 }
 
+/// What the pumps of a program are doing; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Reports(Arc<Mutex<BTreeMap<String, Report>>>);
+
 /// Events on their way.
 pub struct Pump {
     source: Box<dyn Source>,
     lanes: Vec<Lane>,
+    checkpoints: Checkpoints,
     settings: Settings,
     metrics: Metrics,
-    offers: mpsc::Receiver<Offer>,
-    report: watch::Sender<Report>,
+    wanted: watch::Receiver<Wanted>,
+    reports: Reports,
+    sightings: Sightings,
     /// The offset and position that the source goes on from.
     offset: u64,
     position: u64,
@@ -117,57 +117,56 @@ impl std::fmt::Debug for Pump {
 }
 
 enum Step {
-    Delivery(Option<crate::source::Delivery>),
-    Offer(Offer),
+    Delivery(Option<Delivery>),
+    Offer,
     Checkpoint,
     Stop,
 }
 
 impl Lane {
-    /// A lane; `checkpoints` are those the runner was restored from, if it was.
-    pub fn new(
-        runner: Runner,
-        checkpoints: Option<Checkpoints>,
-        verdicts: Box<dyn Sink>,
-        dead_letters: Box<dyn Sink>,
-    ) -> Self {
-        let is_fresh =
-            checkpoints.as_ref().is_none_or(|checkpoints| checkpoints.latest().is_none());
-        Self { told: runner.status(), runner, checkpoints, verdicts, dead_letters, is_fresh }
+    /// A lane.
+    pub fn new(runner: Runner, verdicts: Box<dyn Sink>, dead_letters: Box<dyn Sink>) -> Self {
+        Self { told: runner.status(), runner, verdicts, dead_letters }
     }
 }
 
 impl Pump {
-    /// A pump from `source` through `lanes`.
+    /// A pump from `source` through `lanes`, whose runners were restored from `checkpoints` or
+    /// begin where those stand.
     pub fn new(
         source: Box<dyn Source>,
         lanes: Vec<Lane>,
-        settings: Settings,
-        metrics: Metrics,
-        offers: mpsc::Receiver<Offer>,
-        clock: &Arc<dyn Clock>,
-    ) -> (Self, watch::Receiver<Report>) {
-        let (report, reports) = watch::channel(Report::default());
-        let started_ms = clock.now_ms();
-        let pump = Self {
+        checkpoints: Checkpoints,
+        works: &Works,
+    ) -> Self {
+        Self {
             source,
             lanes,
-            settings,
-            metrics,
-            offers,
-            report,
+            checkpoints,
+            settings: works.settings,
+            metrics: works.metrics.clone(),
+            wanted: works.detectors.wanted(),
+            reports: works.reports.clone(),
+            sightings: works.sightings.clone(),
             offset: 0,
             position: 0,
-            started_ms,
+            started_ms: works.clock.now_ms(),
             since_checkpoint: 0,
             checkpointed: Instant::now(),
-        };
-        (pump, reports)
+        }
     }
 
     /// Runs until the source ends or `stop` is cancelled; the last thing it does is a checkpoint.
     pub async fn run(mut self, stop: CancellationToken) -> Result<Report, PumpError> {
+        let result = self.run_to_the_end(stop).await;
+        let report = self.report(None);
+        self.reports.remove(&self.name());
+        result.map(|()| report)
+    }
+
+    async fn run_to_the_end(&mut self, stop: CancellationToken) -> Result<(), PumpError> {
         self.begin().await?;
+        self.offer().await?;
         let mut offers_open = true;
         loop {
             let timer = sleep(
@@ -176,63 +175,84 @@ impl Pump {
             let step = tokio::select! {
                 biased;
                 () = stop.cancelled() => Step::Stop,
-                offer = self.offers.recv(), if offers_open => {
-                    let Some(offer) = offer else {
-                        offers_open = false;
-                        continue;
-                    };
-                    Step::Offer(offer)
+                changed = self.wanted.changed(), if offers_open => {
+                    offers_open = changed.is_ok();
+                    Step::Offer
                 }
                 () = timer, if self.since_checkpoint > 0 => Step::Checkpoint,
                 delivery = self.source.next(self.settings.batch_rows_max) => Step::Delivery(delivery?),
             };
             match step {
-                Step::Offer(offer) => self.offer(&offer).await?,
+                Step::Offer => self.offer().await?,
                 Step::Checkpoint => self.checkpoint().await?,
                 Step::Delivery(Some(delivery)) => self.deliver(delivery).await?,
                 Step::Delivery(None) | Step::Stop => break,
             }
         }
-        self.checkpoint().await?;
-        Ok(self.report.borrow().clone())
+        self.checkpoint().await
     }
 
-    /// Goes to where the hindmost runner stands, and writes a first checkpoint where there is none,
-    /// so that the time at which reading began outlives a crash.
+    /// Goes to where the checkpoint stands, or writes a first one, so that the time at which reading
+    /// began outlives a crash.
     async fn begin(&mut self) -> Result<(), PumpError> {
-        let latest = |lane: &Lane| lane.checkpoints.as_ref().and_then(Checkpoints::latest).cloned();
-        let hindmost = self
-            .lanes
-            .iter()
-            .map(latest)
-            .min_by_key(|pointer| pointer.as_ref().map(|p| p.next_offset));
-        if let Some(Some(pointer)) = &hindmost {
-            (self.offset, self.position, self.started_ms) =
-                (pointer.next_offset, pointer.source_position, pointer.started_ms);
+        let latest = self.checkpoints.latest();
+        let mut start = Start { epoch: self.checkpoints.epoch(), ..Start::default() };
+        if let Some(pointer) = latest {
+            (start.offset, start.position) = (Some(pointer.next_offset), pointer.source_position);
+            self.started_ms = pointer.started_ms;
         }
-        self.source.seek(self.offset, self.position).await?;
+        let is_known = latest.is_some_and(|pointer| {
+            let named = |lane: &Lane| {
+                let name = &lane.runner.place().detector;
+                pointer.detectors.iter().any(|detector| detector.name == *name)
+            };
+            pointer.detectors.len() == self.lanes.len() && self.lanes.iter().all(named)
+        });
+        (self.offset, self.position) = (self.source.seek(start).await?, start.position);
+        if let Some(wanted) = start.offset
+            && self.offset > wanted
+        {
+            tracing::error!(
+                from = wanted,
+                to = self.offset,
+                source = self.name(),
+                "events were removed at the source before they were scored: keep them longer there, or run more hosts"
+            );
+        }
+        for lane in &mut self.lanes {
+            lane.runner.skip_to(self.offset);
+        }
         self.source.set_started(self.started_ms);
-        if self.lanes.iter().any(|lane| lane.is_fresh) {
+        if !is_known {
             self.checkpoint().await?;
         }
         self.tell(None);
         Ok(())
     }
 
-    /// The place of an offer in the stream is checkpointed before anything follows from it.
-    async fn offer(&mut self, offer: &Offer) -> Result<(), PumpError> {
-        for lane in
-            self.lanes.iter_mut().filter(|lane| lane.runner.place().detector == offer.detector)
-        {
-            tracing::info!(detector = offer.detector, module = %offer.module.digest(), offset = lane.runner.next_offset(), "a module was offered and warms up in shadow");
-            lane.runner.offer(&offer.module);
+    /// Offers to each detector the module it should run. The place of an offer in the stream is
+    /// checkpointed before anything follows from it.
+    async fn offer(&mut self) -> Result<(), PumpError> {
+        let wanted = self.wanted.borrow_and_update().clone();
+        let mut has_offered = false;
+        for lane in &mut self.lanes {
+            let detector = &lane.runner.place().detector;
+            let Some(module) = wanted.get(detector) else { continue };
+            let (champion, candidate) = lane.runner.digests();
+            if candidate.unwrap_or(champion) == module.digest() {
+                continue;
+            }
+            tracing::info!(detector, module = %module.digest(), offset = lane.runner.next_offset(), "a module was offered and warms up in shadow");
+            lane.runner.offer(module);
+            has_offered = true;
         }
-        self.checkpoint().await
+        if has_offered { self.checkpoint().await } else { Ok(()) }
     }
 
-    async fn deliver(&mut self, delivery: crate::source::Delivery) -> Result<(), PumpError> {
+    async fn deliver(&mut self, delivery: Delivery) -> Result<(), PumpError> {
         for lane in &mut self.lanes {
             let records = lane.runner.process(&delivery.arrivals);
+            lane.look_for_wanderers(&records, &self.sightings, &self.metrics);
             lane.write(&records, &self.metrics);
         }
         self.commit().await?;
@@ -251,7 +271,7 @@ impl Pump {
     async fn commit(&mut self) -> Result<(), PumpError> {
         let began = Instant::now();
         let mut pause = Duration::from_millis(50);
-        while let Err((detector, source)) = self.try_commit() {
+        while let Err((detector, source)) = self.try_commit().await {
             self.metrics.sink_failure(&detector);
             if began.elapsed() >= self.settings.sink_retry {
                 return Err(PumpError::Sink { detector, tried: self.settings.sink_retry, source });
@@ -266,65 +286,130 @@ impl Pump {
         Ok(())
     }
 
-    fn try_commit(&mut self) -> Result<(), (String, SinkError)> {
+    async fn try_commit(&mut self) -> Result<(), (String, SinkError)> {
         for lane in &mut self.lanes {
-            let result = lane.verdicts.commit().and_then(|()| lane.dead_letters.commit());
+            let mut result = lane.verdicts.commit().await;
+            if result.is_ok() {
+                result = lane.dead_letters.commit().await;
+            }
             result.map_err(|error| (lane.runner.place().detector.clone(), error))?;
         }
         Ok(())
     }
 
     async fn checkpoint(&mut self) -> Result<(), PumpError> {
-        let mut lowest = u64::MAX;
-        for lane in &mut self.lanes {
-            lowest = lowest.min(lane.runner.next_offset());
-            let Some(checkpoints) = &mut lane.checkpoints else { continue };
-            // A lane that is ahead of the source has nothing new, and the source's position is not
-            // its own.
-            if lane.runner.next_offset() > self.offset {
-                continue;
-            }
-            let place = lane.runner.place().clone();
-            let synced = lane.verdicts.sync().and_then(|()| lane.dead_letters.sync());
-            synced.map_err(|source| PumpError::Sink {
-                detector: place.detector.clone(),
-                tried: Duration::ZERO,
-                source,
-            })?;
-            checkpoints.save(&mut lane.runner, self.position, self.started_ms).await?;
+        self.sync().await?;
+        let progress = Progress {
+            position: self.position,
+            started_ms: self.started_ms,
+            metadata: self.source.metadata(),
+        };
+        let mut runners: Vec<&mut Runner> =
+            self.lanes.iter_mut().map(|lane| &mut lane.runner).collect();
+        self.checkpoints.save(&mut runners, &progress).await?;
+        for lane in &self.lanes {
+            let place = lane.runner.place();
             self.metrics.checkpoint(&place.detector, &place.partition);
         }
-        self.source.release(lowest);
+        self.source.release(self.offset);
         (self.since_checkpoint, self.checkpointed) = (0, Instant::now());
         Ok(())
     }
 
+    /// Waits until every sink holds what it was given.
+    async fn sync(&mut self) -> Result<(), PumpError> {
+        for lane in &mut self.lanes {
+            let mut synced = lane.verdicts.sync().await;
+            if synced.is_ok() {
+                synced = lane.dead_letters.sync().await;
+            }
+            synced.map_err(|source| PumpError::Sink {
+                detector: lane.runner.place().detector.clone(),
+                tried: Duration::ZERO,
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
     fn tell(&mut self, trouble: Option<String>) {
-        let mut runners = Vec::with_capacity(self.lanes.len());
         for lane in &mut self.lanes {
             let now = lane.runner.status();
             if now.champion != lane.told.champion {
                 tracing::info!(detector = now.place.detector, module = %now.champion, offset = now.offset, "a module took over as champion");
             }
             self.metrics.runner(&lane.told, &now);
-            lane.told = now.clone();
-            runners.push(now);
+            lane.told = now;
         }
-        self.report.send_replace(Report { runners, trouble });
+        self.reports.set(&self.name(), self.report(trouble));
+    }
+
+    fn report(&self, trouble: Option<String>) -> Report {
+        Report { runners: self.lanes.iter().map(|lane| lane.told.clone()).collect(), trouble }
+    }
+
+    /// Source and partition.
+    fn name(&self) -> String {
+        let place = self.source.place("");
+        format!("{} {}", place.source, place.partition)
+    }
+}
+
+impl Reports {
+    /// Says what a pump is doing.
+    pub fn set(&self, name: &str, report: Report) {
+        self.lock().insert(name.to_owned(), report);
+    }
+
+    /// A pump is there no more.
+    pub fn remove(&self, name: &str) {
+        self.lock().remove(name);
+    }
+
+    /// What all pumps are doing, by name.
+    pub fn all(&self) -> Vec<Report> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Report>> {
+        // Each change is one insertion or removal, so a thread that died left nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Lane {
+    /// Reports entities that were in another partition before.
+    fn look_for_wanderers(&self, records: &[Record], sightings: &Sightings, metrics: &Metrics) {
+        let place = &self.told.place;
+        let entities = records.iter().filter_map(|record| match record {
+            Record::Verdict(verdict) => Some(verdict.subject.as_str()),
+            _ => None,
+        });
+        // Detectors may see different entities in one event, so each has sightings of its own.
+        let partition = format!("{} {}", place.detector, place.partition);
+        if let Some((count, entity, before)) = sightings.note(&partition, entities) {
+            let is_first = metrics.wanderers(&self.told, count as u64) == 0;
+            if is_first {
+                tracing::warn!(
+                    entity,
+                    here = partition,
+                    before,
+                    "an entity was seen in two partitions, and its state is in two halves: send events with the entity as partition key; further ones are counted in twinge_entities_in_two_partitions_total"
+                );
+            }
+        }
+    }
+
     fn write(&mut self, records: &[Record], metrics: &Metrics) {
         for record in records {
             match record {
                 Record::Verdict(verdict) => {
                     metrics.verdict(&self.told, verdict.data.verdict.as_str());
-                    self.verdicts.write(&json(verdict));
+                    self.verdicts.write(Some(&verdict.subject), &json(verdict));
                 }
                 Record::DeadLetter(letter) => {
                     metrics.dead_letter(&self.told, &letter.data.reason);
-                    self.dead_letters.write(&json(letter));
+                    self.dead_letters.write(letter.subject.as_deref(), &json(letter));
                 }
                 Record::Duplicate => {}
             }

@@ -2,6 +2,7 @@
 
 use crate::assembly::{DetectorPlan, Input, Origin, Plan};
 use crate::pump;
+use crate::sink::HUB_PREFIX;
 use anyhow::{Context, bail};
 use clap::Args;
 use serde::Deserialize;
@@ -110,6 +111,10 @@ pub struct Settings {
     poll_seconds: Option<f64>,
     deadline_ms: Option<u64>,
     detector: Vec<DetectorSettings>,
+    /// Settings of a program that has Event Hubs; it reads them itself.
+    eventhubs: Option<toml::Value>,
+    #[serde(skip)]
+    uses_hub: bool,
 }
 
 /// One `[[detector]]` of a configuration file.
@@ -125,8 +130,8 @@ struct DetectorSettings {
 }
 
 impl Settings {
-    /// Reads the file that the flags name, puts the flags over it and checks the whole.
-    pub fn read(flags: &Flags, defaults: &Defaults) -> anyhow::Result<Self> {
+    /// Reads the file that the flags name and puts the flags over it.
+    pub fn read(flags: &Flags) -> anyhow::Result<Self> {
         let mut settings = match &flags.config {
             Some(path) => {
                 let text = std::fs::read_to_string(path)
@@ -137,8 +142,36 @@ impl Settings {
             None => Self::default(),
         };
         settings.put_over(flags);
-        settings.check(defaults)?;
         Ok(settings)
+    }
+
+    /// The table `[eventhubs]`, for a program that knows what to do with it.
+    pub fn take_eventhubs(&mut self) -> Option<toml::Value> {
+        self.eventhubs.take()
+    }
+
+    /// Events come from a hub, and records go where they were told to, or else to these outputs.
+    pub fn use_hub(&mut self, verdicts: &str, dead_letters: &str) {
+        self.uses_hub = true;
+        self.verdicts.get_or_insert_with(|| verdicts.to_owned());
+        self.dead_letters.get_or_insert_with(|| dead_letters.to_owned());
+    }
+
+    /// Whether an input was named.
+    pub fn has_input(&self) -> bool {
+        self.replay.is_some() || self.follow.is_some() || self.listen.is_some()
+    }
+
+    /// The directory of state.
+    pub fn state(&self, default: &str) -> PathBuf {
+        self.state.clone().unwrap_or_else(|| default.into())
+    }
+
+    /// Every output that was named.
+    pub fn outputs(&self) -> Vec<String> {
+        let own =
+            self.detector.iter().flat_map(|one| [one.verdicts.clone(), one.dead_letters.clone()]);
+        own.chain([self.verdicts.clone(), self.dead_letters.clone()]).flatten().collect()
     }
 
     fn put_over(&mut self, flags: &Flags) {
@@ -174,6 +207,9 @@ impl Settings {
     }
 
     fn check(&self, defaults: &Defaults) -> anyhow::Result<()> {
+        if self.eventhubs.is_some() {
+            bail!("[eventhubs] is for the cloud host; this program has no Event Hubs");
+        }
         if self.detector.is_empty() {
             bail!(
                 "no detector: give --module, or --registry and --detector, or [[detector]] in a configuration file"
@@ -181,11 +217,14 @@ impl Settings {
         }
         if self.input(defaults).is_none() {
             bail!(
-                "no input: give --replay or --follow with a file, or --listen with an address such as 127.0.0.1:8080"
+                "no input: give --replay or --follow with a file, --listen with an address such as 127.0.0.1:8080, or (the cloud host) --hub"
             );
         }
         if self.replay.is_some() && self.follow.is_some() {
             bail!("two inputs: give either `replay` or `follow`");
+        }
+        if self.uses_hub && (self.replay.is_some() || self.follow.is_some()) {
+            bail!("two inputs: give either a hub or a file");
         }
         for detector in &self.detector {
             match (&detector.module, &detector.registry, &detector.name) {
@@ -219,13 +258,17 @@ impl Settings {
     }
 
     fn input(&self, defaults: &Defaults) -> Option<Input> {
+        if self.uses_hub {
+            return Some(Input::Hub);
+        }
         let replay = self.replay.clone().map(Input::Replay);
         let file = replay.or_else(|| self.follow.clone().map(Input::Follow));
         file.or_else(|| self.listen.map(|_| Input::Http)).or_else(|| defaults.input.clone())
     }
 
-    /// The plan that the settings describe.
+    /// The plan that the settings describe, once the whole was checked.
     pub fn into_plan(self, defaults: &Defaults) -> anyhow::Result<Plan> {
+        self.check(defaults)?;
         let keyring = match &self.trust {
             Some(path) => {
                 let bytes = std::fs::read(path)
@@ -281,7 +324,8 @@ impl Settings {
             _ => bail!("each [[detector]] has either `module`, or `registry` and `name`"),
         };
         let output = |own: &Option<String>, common: &Option<String>, default: &str| {
-            if several && own.is_none() {
+            let is_hub = common.as_deref().is_some_and(|name| name.starts_with(HUB_PREFIX));
+            if several && own.is_none() && !is_hub {
                 bail!(
                     "with several detectors, each [[detector]] needs `verdicts` and `dead_letters` of its own"
                 );

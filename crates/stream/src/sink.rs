@@ -1,89 +1,168 @@
-//! Where records go: a file or standard output, a line each.
+//! Where records go: a file or standard output, a line each, or whatever a program adds.
 
+use crate::assembly::Extension;
+use async_trait::async_trait;
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thiserror::Error;
 use twinge_platform::{Disk, DiskFile};
 
-/// A place for lines. What was written is kept until it is committed, so a failed commit can be
+/// A place for records. What was written is kept until it is committed, so a failed commit can be
 /// tried again and loses nothing.
+#[async_trait]
 pub trait Sink: Send + Debug {
-    /// Adds a line.
-    fn write(&mut self, line: &[u8]);
+    /// Adds a record: one JSON object. Records of one key keep their order.
+    fn write(&mut self, key: Option<&str>, record: &[u8]);
     /// Hands over everything added; on an error all of it stays.
-    fn commit(&mut self) -> Result<(), SinkError>;
-    /// Makes everything committed durable.
-    fn sync(&mut self) -> Result<(), SinkError>;
+    async fn commit(&mut self) -> Result<(), SinkError>;
+    /// Returns when everything committed is durable.
+    async fn sync(&mut self) -> Result<(), SinkError>;
 }
 
-/// Why lines cannot be handed over.
+/// Why records cannot be handed over.
 #[derive(Debug, Error)]
-#[error("cannot write to {place}: make room or mend the permissions")]
+#[error("cannot write to {place}: make room, mend the permissions or the connection")]
 pub struct SinkError {
     /// The sink.
     pub place: String,
     /// Why.
     #[source]
-    pub source: io::Error,
+    pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// Lines appended to a file.
+/// Opens sinks by their names.
+pub trait Outputs: Send + Sync {
+    /// The sink that a setting names.
+    fn open(&self, name: &str) -> Result<Box<dyn Sink>, SinkError>;
+}
+
+/// What a name of an output begins with that is a hub's.
+pub const HUB_PREFIX: &str = "hub:";
+
+/// Files, standard output as `-`, and hubs where a program brings them along.
+#[derive(Debug)]
+pub struct Files {
+    disk: Arc<dyn Disk>,
+    open: Mutex<HashMap<PathBuf, Arc<Mutex<LineFile>>>>,
+    extension: Option<Arc<dyn Extension>>,
+}
+
+impl Files {
+    /// Outputs on a disk.
+    pub fn new(disk: Arc<dyn Disk>, extension: Option<Arc<dyn Extension>>) -> Self {
+        Self { disk, open: Mutex::default(), extension }
+    }
+}
+
+impl Outputs for Files {
+    fn open(&self, name: &str) -> Result<Box<dyn Sink>, SinkError> {
+        if name == "-" {
+            return Ok(Box::new(StdoutSink::default()));
+        }
+        if let Some(hub) = name.strip_prefix(HUB_PREFIX) {
+            let extension = self.extension.as_ref().ok_or_else(|| SinkError {
+                place: name.to_owned(),
+                source: "this program has no Event Hubs".into(),
+            })?;
+            return extension.open(hub);
+        }
+        let path = Path::new(name);
+        let mut files = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if !files.contains_key(path) {
+            let file = LineFile::open(self.disk.as_ref(), path)?;
+            files.insert(path.to_owned(), Arc::new(Mutex::new(file)));
+        }
+        Ok(Box::new(FileSink { file: Arc::clone(&files[path]), pending: Vec::new() }))
+    }
+}
+
+/// Lines appended to a file, which may be shared by several partitions.
 #[derive(Debug)]
 pub struct FileSink {
+    file: Arc<Mutex<LineFile>>,
+    pending: Vec<u8>,
+}
+
+/// A file of whole lines.
+#[derive(Debug)]
+struct LineFile {
     path: PathBuf,
     file: Box<dyn DiskFile>,
     /// Bytes of whole lines in the file.
     committed: u64,
-    pending: Vec<u8>,
 }
 
-impl FileSink {
+impl LineFile {
     /// Opens a file to append to. A last line without an end was torn by a crash before anyone was
     /// told about it; it is cut off, and comes again.
-    pub fn open(disk: &dyn Disk, path: &Path) -> Result<Self, SinkError> {
-        let error = |source| SinkError { place: path.display().to_string(), source };
+    fn open(disk: &dyn Disk, path: &Path) -> Result<Self, SinkError> {
+        let error = |source| file_error(path, source);
         let mut file = disk.open_append(path).map_err(error)?;
         let length = file.len().map_err(error)?;
         let committed = end_of_last_line(file.as_mut(), length).map_err(error)?;
         if committed < length {
             file.truncate(committed).map_err(error)?;
         }
-        Ok(Self { path: path.to_owned(), file, committed, pending: Vec::new() })
+        Ok(Self { path: path.to_owned(), file, committed })
     }
 
-    fn error(&self, source: io::Error) -> SinkError {
-        SinkError { place: self.path.display().to_string(), source }
+    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        // A try before may have left part of a line.
+        if self.file.len()? > self.committed {
+            self.file.truncate(self.committed)?;
+        }
+        self.file.append(lines)?;
+        self.committed += lines.len() as u64;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        match self.file.sync() {
+            // Pipes and devices take lines and cannot be synced.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            synced => synced,
+        }
     }
 }
 
+impl FileSink {
+    fn file(&self) -> MutexGuard<'_, LineFile> {
+        // What a thread that died left half done is cut off by the next append.
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
 impl Sink for FileSink {
-    fn write(&mut self, line: &[u8]) {
-        self.pending.extend_from_slice(line);
+    fn write(&mut self, _key: Option<&str>, record: &[u8]) {
+        self.pending.extend_from_slice(record);
         self.pending.push(b'\n');
     }
 
-    fn commit(&mut self) -> Result<(), SinkError> {
+    async fn commit(&mut self) -> Result<(), SinkError> {
         if self.pending.is_empty() {
             return Ok(());
         }
-        // A try before may have left part of a line.
-        if self.file.len().map_err(|error| self.error(error))? > self.committed {
-            self.file.truncate(self.committed).map_err(|error| self.error(error))?;
-        }
-        self.file.append(&self.pending).map_err(|error| self.error(error))?;
-        self.committed += self.pending.len() as u64;
+        let mut file = self.file();
+        let appended = file.append(&self.pending);
+        appended.map_err(|error| file_error(&file.path, error))?;
+        drop(file);
         self.pending.clear();
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<(), SinkError> {
-        match self.file.sync() {
-            // Pipes and devices take lines and cannot be synced.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-            synced => synced.map_err(|error| self.error(error)),
-        }
+    async fn sync(&mut self) -> Result<(), SinkError> {
+        let mut file = self.file();
+        let synced = file.sync();
+        synced.map_err(|error| file_error(&file.path, error))
     }
+}
+
+fn file_error(path: &Path, source: io::Error) -> SinkError {
+    SinkError { place: path.display().to_string(), source: source.into() }
 }
 
 fn end_of_last_line(file: &mut dyn DiskFile, length: u64) -> io::Result<u64> {
@@ -113,32 +192,25 @@ pub struct StdoutSink {
     pending: Vec<u8>,
 }
 
+#[async_trait]
 impl Sink for StdoutSink {
-    fn write(&mut self, line: &[u8]) {
-        self.pending.extend_from_slice(line);
+    fn write(&mut self, _key: Option<&str>, record: &[u8]) {
+        self.pending.extend_from_slice(record);
         self.pending.push(b'\n');
     }
 
-    fn commit(&mut self) -> Result<(), SinkError> {
+    async fn commit(&mut self) -> Result<(), SinkError> {
         let mut out = io::stdout().lock();
         out.write_all(&self.pending)
             .and_then(|()| out.flush())
-            .map_err(|source| SinkError { place: "standard output".into(), source })?;
+            .map_err(|error| SinkError { place: "standard output".into(), source: error.into() })?;
         self.pending.clear();
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<(), SinkError> {
+    async fn sync(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
-}
-
-/// The sink that a setting names: `-` is standard output.
-pub fn open(disk: &dyn Disk, name: &str) -> Result<Box<dyn Sink>, SinkError> {
-    if name == "-" {
-        return Ok(Box::new(StdoutSink::default()));
-    }
-    Ok(Box::new(FileSink::open(disk, Path::new(name))?))
 }
 
 #[cfg(test)]
@@ -146,24 +218,25 @@ mod tests {
     use super::*;
     use twinge_platform::SimulatedDisk;
 
-    #[test]
-    fn a_torn_line_is_cut_and_a_full_disk_loses_nothing() {
+    #[tokio::test]
+    async fn a_torn_line_is_cut_and_a_full_disk_loses_nothing() {
         let disk = SimulatedDisk::new(5);
         let path = Path::new("/out/verdicts.ndjson");
         let mut file = disk.open_append(path).unwrap();
         file.append(b"one\ntw").unwrap();
         file.sync().unwrap();
-        let mut sink = FileSink::open(&disk, path).unwrap();
-        sink.write(b"two");
-        sink.commit().unwrap();
+        let outputs = Files::new(Arc::new(disk.clone()), None);
+        let mut sink = outputs.open("/out/verdicts.ndjson").unwrap();
+        sink.write(None, b"two");
+        sink.commit().await.unwrap();
         disk.set_capacity(disk.used_bytes() + 3);
-        sink.write(b"three");
-        assert!(sink.commit().is_err());
-        sink.write(b"four");
-        assert!(sink.commit().is_err());
+        sink.write(None, b"three");
+        assert!(sink.commit().await.is_err());
+        sink.write(None, b"four");
+        assert!(sink.commit().await.is_err());
         disk.set_capacity(u64::MAX);
-        sink.commit().unwrap();
-        sink.sync().unwrap();
+        sink.commit().await.unwrap();
+        sink.sync().await.unwrap();
         assert_eq!(disk.read(path).unwrap(), b"one\ntwo\nthree\nfour\n");
     }
 }
