@@ -7,7 +7,8 @@
 //! fleet/<detector>/<device>.json      what a device reports
 //! ```
 //!
-//! [`Store`] is the contract and [`Directory`] its local backend; [`Channel`] holds the pure
+//! [`Store`] is the contract, [`Directory`] its local backend, and `Adls` (feature `adls`) the one
+//! on Azure storage; [`Channel`] holds the pure
 //! transitions and [`ChannelView`] the pure decision whether a device believes a new document;
 //! [`Registry`] puts them together.
 //!
@@ -15,6 +16,8 @@
 //! it or when a challenger is good enough to be promoted.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "adls")]
+mod adls;
 mod channel;
 #[cfg(any(test, feature = "contract-suite"))]
 #[doc(hidden)]
@@ -34,6 +37,8 @@ mod retrying;
 mod store;
 mod view;
 
+#[cfg(feature = "adls")]
+pub use adls::{Adls, AdlsCredential, AdlsError, AdlsSettings, Secret};
 pub use channel::{Channel, HISTORY_MAX, Target, TransitionError};
 pub use directory::Directory;
 pub use memory::MemoryStore;
