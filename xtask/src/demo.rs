@@ -1,11 +1,12 @@
 //! `cargo xtask demo`: the whole path on real input.
 //!
 //! A detector is trained on the beginning of a real series, published to a registry, and run on the
-//! rest by the cloud host and by an edge agent. The same module then scores the same events in a
-//! plain JavaScript engine and, as native code, one by one; every score must have the same bits. So
-//! it must on generated card payments of ten thousand entities with categories, missing values and
-//! eviction.
+//! rest by the cloud host, through Event Hubs' SDK and a broker of its own, and by an edge agent. The
+//! same module then scores the same events in a plain JavaScript engine and, as native code, one by
+//! one; every score must have the same bits. So it must on generated card payments of ten thousand
+//! entities with categories, missing values and eviction.
 
+use crate::hubs::{Process, Verdicts, wait_for};
 use crate::native::{self, Short};
 use crate::run::{cargo, has, output, print, root, succeed, tell};
 use anyhow::{Context, Result, bail, ensure};
@@ -247,14 +248,36 @@ impl Demo {
         command
     }
 
-    /// The cloud host replays the file; verdicts are known by their offset.
+    /// The cloud host reads a hub, through the SDK and a broker of its own, into which the trainer
+    /// sends the events. The hub has one partition, so an event's offset is its line.
     fn host(&self, case: &Case, most: u32) -> Result<(BTreeMap<u64, Short>, BTreeMap<u64, i64>)> {
-        let verdicts = self.path(&format!("{}-host.verdicts.ndjson", case.name));
-        let mut host = self.program("host", case, most, "host");
-        output(host.arg("--verdicts").arg(&verdicts).arg("--replay").arg(&case.events))?;
+        let path = self.path(&format!("{}-host.verdicts.ndjson", case.name));
+        let mut command = self.program("host", case, most, "host");
+        command.args(["--hub", &case.name, "--broker-partitions", "1"]);
+        command.args(["--listen", "127.0.0.1:0"]).arg("--verdicts").arg(&path);
+        let log = self.path(&format!("{}-host.log", case.name));
+        let mut host = Process::start(&mut command, log)?;
+        let way_in = self.path(&format!("{}-host/broker/connection-string", case.name));
+        wait_for("the host's broker", || {
+            host.check()?;
+            Ok(fs::read_to_string(&way_in).is_ok_and(|text| text.ends_with('\n')))
+        })?;
+        let mut send = self.trainer("send");
+        send.args(["--hub", &case.name, "--connection-string-file"]).arg(way_in);
+        if let Some(entity) = &case.manifest.schema.entity {
+            send.args(["--key", entity]);
+        }
+        output(send.arg("--data").arg(&case.events))?;
+        let count = fs::read_to_string(&case.events)?.lines().count();
+        let mut verdicts = Verdicts::of(path.clone());
+        wait_for("the host's verdicts", || {
+            host.check()?;
+            Ok(verdicts.update()? >= count)
+        })?;
+        ensure!(host.stop()? == Some(0), "the host failed:\n{}", host.log_text());
         let mut times = BTreeMap::new();
         let mut shorts = BTreeMap::new();
-        for line in fs::read_to_string(&verdicts)?.lines() {
+        for line in fs::read_to_string(&path)?.lines() {
             let verdict: Value = serde_json::from_str(line)?;
             let offset =
                 verdict["data"]["origin"]["offset"].as_u64().context("a verdict has an offset")?;

@@ -6,6 +6,7 @@
 #[cfg(feature = "web")]
 mod bindings;
 mod demo;
+mod hubs;
 mod native;
 mod quality;
 mod run;
@@ -28,6 +29,13 @@ enum Verb {
     Demo(demo::Arguments),
     /// Everything that must pass.
     Test(test::Arguments),
+    /// The scenarios of the test command at their full counts.
+    Soak(hubs::Soak),
+    /// Measure what a user would wait for.
+    Bench {
+        #[command(subcommand)]
+        bench: Bench,
+    },
     /// Train and score public data sets, for an evaluator to judge.
     Quality(quality::Arguments),
     /// Make the JavaScript bindings of the trainer.
@@ -35,10 +43,18 @@ enum Verb {
     Bindings(bindings::Arguments),
 }
 
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// From a hub through a detector to a hub: events a second, and each stage's share.
+    Eventhubs(hubs::bench::Arguments),
+}
+
 fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
+        Verb::Soak(arguments) => hubs::soak(&arguments),
+        Verb::Bench { bench: Bench::Eventhubs(arguments) } => hubs::bench::run(&arguments),
         Verb::Quality(arguments) => quality::run(&arguments),
         #[cfg(feature = "web")]
         Verb::Bindings(arguments) => bindings::run(&arguments),

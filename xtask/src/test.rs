@@ -1,7 +1,8 @@
 //! `cargo xtask test`: everything that must pass, fast parts first.
 
+use crate::hubs::{self, peers};
 use crate::run::{cargo, has, output, print, root, succeed, tell};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -30,13 +31,16 @@ enum Done {
     Skipped(String),
 }
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 12] = [
     Part { name: "format", run: format },
     Part { name: "javascript runtime", run: javascript },
     Part { name: "lints", run: lints },
     Part { name: "unit and behaviour tests", run: tests },
     Part { name: "documentation tests", run: doc_tests },
     Part { name: "documentation", run: documentation },
+    Part { name: "store on Azurite", run: store_on_azurite },
+    Part { name: "Python's client", run: python_client },
+    Part { name: "event hubs", run: event_hubs },
     Part { name: "demo", run: demo },
     Part { name: "runtime from another folder", run: runtime_from_another_folder },
     Part { name: "training in wasm32", run: training_in_wasm },
@@ -131,6 +135,36 @@ fn javascript() -> Result<Done> {
     output(trainer().args(["train", "--unsigned", "--data"]).arg(&data).arg("--out").arg(&module))?;
     let tests = root().join("www/runtime/twinge.test.mjs");
     succeed(Command::new("node").arg("--test").arg(tests).env("TWINGE_TEST_MODULE", &module))?;
+    Ok(Done::Passed)
+}
+
+/// The storage contract on an emulator of Azure storage that others made.
+fn store_on_azurite() -> Result<Done> {
+    let directory = workshop("azurite")?;
+    let azurite = match peers::Azurite::start(&directory)? {
+        Ok(azurite) => azurite,
+        Err(missing) => return Ok(Done::Skipped(missing)),
+    };
+    let mut test = cargo(["test", "--quiet", "--package", "twinge-registry"]);
+    test.args(["--features", "adls,contract-suite", "--test", "azurite"]);
+    succeed(test.env("TWINGE_TEST_AZURITE", &azurite.connection_string))?;
+    Ok(Done::Passed)
+}
+
+/// Another client than the one Twinge uses sends to the broker and receives from it.
+fn python_client() -> Result<Done> {
+    let python = match peers::python()? {
+        Ok(python) => python,
+        Err(missing) => return Ok(Done::Skipped(missing)),
+    };
+    succeed(&mut cargo(["build", "--quiet", "--package", "twinge-eventhubs-local", "--bins"]))?;
+    peers::check_python(&python, &bin(), &workshop("python")?)?;
+    Ok(Done::Passed)
+}
+
+/// Small counts of what `cargo xtask soak` does.
+fn event_hubs() -> Result<Done> {
+    hubs::run(hubs::Amount { runs: 10, kills: 3, shared: 60_000 })?;
     Ok(Done::Passed)
 }
 
@@ -277,9 +311,14 @@ fn training_in_wasm() -> Result<Done> {
 }
 
 fn trainer() -> Command {
+    Command::new(bin().join("trainer"))
+}
+
+/// The folder of the programs.
+fn bin() -> PathBuf {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    Command::new(target.join("debug/trainer"))
+    target.join("debug")
 }
 
 /// An empty directory for a part.
@@ -298,15 +337,9 @@ fn node() -> Result<Option<String>> {
     if has("node") {
         return Ok(None);
     }
-    let is_root = output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
-    if is_root && has("apt-get") {
-        tell("installing node");
-        succeed(Command::new("apt-get").args(["update", "-qq"]))?;
-        succeed(Command::new("apt-get").args(["install", "-y", "-qq", "nodejs"]))?;
-        if has("node") {
-            return Ok(None);
-        }
-        bail!("node was installed and does not start");
+    if peers::install(&["nodejs"])? {
+        ensure!(has("node"), "node was installed and does not start");
+        return Ok(None);
     }
     Ok(Some("node is missing: install node 20 or later".into()))
 }

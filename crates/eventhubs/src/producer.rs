@@ -6,6 +6,7 @@ use crate::error::{HubError, chain};
 use crate::namespace::Namespace;
 use crate::partition_key::partition_of;
 use crate::pause::Pauses;
+use azure_core_amqp::message::AmqpMessageBody;
 use azure_core_amqp::{AmqpMessage, AmqpSymbol};
 use azure_messaging_eventhubs::models::EventData;
 use azure_messaging_eventhubs::{EventDataBatchOptions, ProducerClient};
@@ -93,8 +94,8 @@ impl Producer {
 }
 
 impl Room<'_> {
-    /// Hands records over, each of at most [`RECORD_BYTES_MAX`]. Those of one key keep their order.
-    /// The ticket tells when the hub has them.
+    /// Hands records over. Those of one key keep their order. The ticket tells when the hub has them;
+    /// one larger than the hub takes is left out and told. [`RECORD_BYTES_MAX`] fits everywhere.
     pub fn send(self, records: Vec<Record>) -> Ticket {
         let (done, answer) = oneshot::channel();
         self.permit.send(Group { records, done });
@@ -148,10 +149,14 @@ impl Sending {
                 records.extend(group.records);
                 tickets.push(group.done);
             }
-            self.send_until_there(records).await;
+            let too_large = self.send_until_there(records).await;
             for ticket in tickets {
+                let result = match too_large {
+                    None => Ok(()),
+                    Some(bytes) => Err(HubError::TooLarge { hub: self.hub.clone(), bytes }),
+                };
                 // Whoever sent them may have gone away; the records are there all the same.
-                drop(ticket.send(Ok(())));
+                drop(ticket.send(result));
             }
         }
         if let Some(connected) = self.client.take() {
@@ -159,22 +164,28 @@ impl Sending {
         }
     }
 
-    /// Records are sent again after any failure, so some may arrive twice; their ids tell.
-    async fn send_until_there(&mut self, records: Vec<Record>) {
+    /// Records are sent again after any failure, so some may arrive twice; their ids tell. Answers
+    /// with the size of one that the hub does not take at all, if there was one.
+    async fn send_until_there(&mut self, records: Vec<Record>) -> Option<usize> {
         let mut pauses = Pauses::default();
         let mut outboxes: Option<Vec<Outbox>> = None;
         let mut records = Some(records);
+        let mut too_large = None;
         loop {
             match self.connect().await {
                 Ok(partitions) => {
                     if let Some(records) = records.take() {
                         outboxes = Some(self.sort(records, partitions));
                     }
-                    let Some(outboxes) = &outboxes else { return };
-                    match self.send(outboxes).await {
+                    match self.send(outboxes.as_deref().unwrap_or_default()).await {
                         Ok(()) => {
                             *lock(&self.trouble) = None;
-                            return;
+                            return too_large;
+                        }
+                        // It was taken out; the others are sent.
+                        Err(HubError::TooLarge { bytes, .. }) => {
+                            too_large = Some(bytes);
+                            continue;
                         }
                         Err(error) => self.tell(&error),
                     }
@@ -260,10 +271,18 @@ async fn send_partition(
             count += 1;
         }
         if count == 0 {
-            return Err(HubError::TooLarge { hub: hub.to_owned(), bytes: RECORD_BYTES_MAX });
+            let bytes = lock(outbox).pop_front().map_or(0, |message| body_bytes(&message));
+            return Err(HubError::TooLarge { hub: hub.to_owned(), bytes });
         }
         within("send to", hub, ANSWER, client.send_batch(batch, None)).await?;
         lock(outbox).drain(..count);
+    }
+}
+
+fn body_bytes(message: &AmqpMessage) -> usize {
+    match &message.body {
+        AmqpMessageBody::Binary(parts) => parts.iter().map(Vec::len).sum(),
+        _ => 0,
     }
 }
 
