@@ -70,6 +70,12 @@ impl Context {
     pub(crate) fn allows(&self, path: &str) -> bool {
         self.access.allows(path, self.core.now_s())
     }
+
+    /// Whether a token was put for the path, or for anything below it: clients that read a consumer
+    /// group ask for the properties of its hub with the group's token.
+    pub(crate) fn allows_asking(&self, path: &str) -> bool {
+        self.access.allows_asking(path, self.core.now_s())
+    }
 }
 
 /// What a peer may do.
@@ -99,6 +105,11 @@ impl Access {
     pub(crate) fn allows(&self, path: &str, now_s: i64) -> bool {
         let mut valid = self.scopes.iter().filter(|(_, expiry_s)| *expiry_s > now_s);
         self.everything || valid.any(|(scope, _)| covers(scope, path))
+    }
+
+    pub(crate) fn allows_asking(&self, path: &str, now_s: i64) -> bool {
+        let mut valid = self.scopes.iter().filter(|(_, expiry_s)| *expiry_s > now_s);
+        self.everything || valid.any(|(scope, _)| covers(scope, path) || covers(path, scope))
     }
 
     pub(crate) fn allows_anything(&self, now_s: i64) -> bool {

@@ -77,7 +77,7 @@ fn read(request: &Request, context: &Context) -> Answer {
     }
     let name = request.property("name").unwrap_or_default();
     let key = name.to_lowercase();
-    if !context.allows(&key) && !context.allows(&format!("{key}/$management")) {
+    if !context.allows_asking(&key) {
         return Answer::failed(401, format!("no token was put for the event hub {name:?}"));
     }
     let Some(hub) = context.core.hubs.hub(&key) else {
