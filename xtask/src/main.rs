@@ -47,6 +47,8 @@ enum Verb {
 enum Bench {
     /// From a hub through a detector to a hub: events a second, and each stage's share.
     Eventhubs(hubs::bench::Arguments),
+    /// A checkpoint of many entities: whole, incremental, restored.
+    Checkpoint(hubs::checkpoint::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Soak(arguments) => hubs::soak(&arguments),
         Verb::Bench { bench: Bench::Eventhubs(arguments) } => hubs::bench::run(&arguments),
+        Verb::Bench { bench: Bench::Checkpoint(arguments) } => hubs::checkpoint::run(&arguments),
         Verb::Quality(arguments) => quality::run(&arguments),
         #[cfg(feature = "web")]
         Verb::Bindings(arguments) => bindings::run(&arguments),

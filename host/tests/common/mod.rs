@@ -134,8 +134,9 @@ impl Running {
             line.clear();
             assert!(log.read_line(&mut line).unwrap() > 0, "the host ended before it listened");
             let Ok(entry) = serde_json::from_str::<Value>(&line) else { continue };
-            if let Some(address) = entry["fields"]["address"].as_str() {
-                break address.to_owned();
+            let message = entry["fields"]["message"].as_str().unwrap_or_default();
+            if message.starts_with("serving HTTP") {
+                break entry["fields"]["address"].as_str().unwrap().to_owned();
             }
         };
         // The rest of the log is read so that the host never waits for a full pipe.

@@ -199,7 +199,9 @@ fn address(host: &mut Process) -> Result<String> {
         host.check()?;
         address = host.log_text().lines().find_map(|line| {
             let entry: serde_json::Value = serde_json::from_str(line).ok()?;
-            entry["fields"]["address"].as_str().map(str::to_owned)
+            let message = entry["fields"]["message"].as_str()?;
+            let is_http = message.starts_with("serving HTTP");
+            is_http.then(|| entry["fields"]["address"].as_str().map(str::to_owned))?
         });
         Ok(address.is_some())
     })?;

@@ -2,6 +2,7 @@
 //! that take over from each other.
 
 pub(crate) mod bench;
+pub(crate) mod checkpoint;
 pub(crate) mod peers;
 mod programs;
 
