@@ -15,6 +15,8 @@ use crate::record::Batch;
 pub(crate) const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// What a message may exceed it by, for clients that do not count all of a message's sections.
 const MESSAGE_SLACK_BYTES: usize = 64 << 10;
+/// How long a message may be that is ignored to its end; a longer one ends its link.
+const IGNORED_BYTES_MAX: usize = 16 << 20;
 /// How many messages a peer may send ahead.
 pub(crate) const CREDIT: u32 = 1_000;
 /// The message format of a batch: its body is messages.
@@ -43,7 +45,9 @@ struct Assembly {
     delivery_id: u32,
     message_format: u32,
     settled: bool,
+    /// Nothing once it is too long.
     bytes: Vec<u8>,
+    length: usize,
 }
 
 /// What became of a transfer.
@@ -70,6 +74,9 @@ impl Incoming {
     }
 
     /// Takes a frame of a delivery in. An error ends the link.
+    ///
+    /// A message that is too long is refused when it is over, and the link goes on: fe2o3-amqp
+    /// does not see a link detached while it waits for a delivery's outcome, and waits for ever.
     pub(crate) fn receive(
         &mut self,
         link: LinkId,
@@ -77,13 +84,7 @@ impl Incoming {
         payload: &[u8],
         context: &mut Context,
     ) -> Result<Received, AmqpError> {
-        let begun = self.assembly.take();
-        let had = begun.as_ref().map_or(0, |assembly| assembly.bytes.len());
-        if had + payload.len() > MESSAGE_BYTES_MAX + MESSAGE_SLACK_BYTES {
-            let description = format!("a message is longer than {MESSAGE_BYTES_MAX} bytes");
-            return Err(AmqpError::new(condition::MESSAGE_SIZE_EXCEEDED, description));
-        }
-        let mut assembly = match begun {
+        let mut assembly = match self.assembly.take() {
             Some(assembly) => assembly,
             None => Assembly::begin(transfer)?,
         };
@@ -92,14 +93,18 @@ impl Incoming {
             self.count()?;
             return Ok(Received::Pending);
         }
+        assembly.length += payload.len();
         if transfer.more {
-            assembly.bytes.extend_from_slice(payload);
+            assembly.extend(payload)?;
             self.assembly = Some(assembly);
             return Ok(Received::Pending);
         }
         self.count()?;
+        if assembly.is_too_long() {
+            return assembly.refuse();
+        }
         // Most messages are one frame: they are read where they lie.
-        let Assembly { mut bytes, delivery_id, message_format, settled } = assembly;
+        let Assembly { mut bytes, delivery_id, message_format, settled, .. } = assembly;
         let message = if bytes.is_empty() {
             payload
         } else {
@@ -164,8 +169,39 @@ impl Assembly {
             message_format: transfer.message_format.unwrap_or_default(),
             settled: transfer.settled,
             bytes: Vec::new(),
+            length: 0,
         })
     }
+
+    fn is_too_long(&self) -> bool {
+        self.length > MESSAGE_BYTES_MAX + MESSAGE_SLACK_BYTES
+    }
+
+    fn extend(&mut self, payload: &[u8]) -> Result<(), AmqpError> {
+        if self.length > IGNORED_BYTES_MAX {
+            return Err(too_long());
+        }
+        if self.is_too_long() {
+            self.bytes = Vec::new();
+        } else {
+            self.bytes.extend_from_slice(payload);
+        }
+        Ok(())
+    }
+
+    /// A sender that wants no outcome can only be told by the end of its link.
+    fn refuse(&self) -> Result<Received, AmqpError> {
+        let Self { delivery_id, settled, .. } = *self;
+        if settled {
+            return Err(too_long());
+        }
+        Ok(Received::Decided { delivery_id, settled, result: Err(too_long()) })
+    }
+}
+
+fn too_long() -> AmqpError {
+    let description = format!("the message is longer than {MESSAGE_BYTES_MAX} bytes");
+    AmqpError::new(condition::MESSAGE_SIZE_EXCEEDED, description)
 }
 
 fn append(

@@ -247,7 +247,8 @@ impl<'a> Event<'a> {
         }
         out.extend_from_slice(self.annotations);
         let size = (out.len() - start - 4) as u32;
-        let count = 2 * (3 + u32::from(!self.key.is_empty()) + self.annotations_count);
+        let own = 3 + u32::from(!self.key.is_empty());
+        let count = self.annotations_count.wrapping_add(own).wrapping_mul(2);
         out[start..start + 4].copy_from_slice(&size.to_be_bytes());
         out[start + 4..start + 8].copy_from_slice(&count.to_be_bytes());
         out.extend_from_slice(self.rest);
