@@ -67,7 +67,13 @@ impl Adls {
     /// Makes the container if it is not there, for emulators and first steps; in a real account it
     /// is made along with its rights, by whoever manages those.
     pub async fn create_container(&self) -> Result<(), StoreError> {
-        self.container.inner().create_container().await
+        let mut attempts = 0;
+        loop {
+            match self.container.inner().create_container().await {
+                Ok(()) => return Ok(()),
+                Err(error) => self.container.pause(&mut attempts, error).await?,
+            }
+        }
     }
 }
 

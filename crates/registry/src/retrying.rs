@@ -64,7 +64,11 @@ impl<S: Store> Retrying<S> {
     }
 
     /// Waits before the next attempt, or gives the error back if there is none.
-    async fn pause(&self, attempts: &mut u32, error: StoreError) -> Result<(), StoreError> {
+    pub(crate) async fn pause(
+        &self,
+        attempts: &mut u32,
+        error: StoreError,
+    ) -> Result<(), StoreError> {
         *attempts += 1;
         if !error.is_ambiguous() || *attempts >= self.settings.attempts_max {
             return Err(error);
