@@ -343,8 +343,8 @@ async fn a_megabyte_passes_and_more_is_refused() {
     assert!(events.iter().all(|event| event.event_data().body() == Some(&large[..])));
 }
 
-/// 400 events of 200 kB are more frames than the SDK's session lets the broker send before it
-/// gives new credit: the broker must ask for the window.
+/// These are more frames than the SDK's session lets the broker send before it gives new credit:
+/// the broker must ask for the window.
 #[tokio::test]
 async fn many_large_events_do_not_stall() {
     let directory = tempdir().unwrap();
