@@ -1,10 +1,11 @@
-"""Checks a broker with Python's azure-eventhub: `peer.py CONNECTION_STRING [HUB]`.
+"""Checks a broker with Python's azure-eventhub: `EVENTHUB_CONNECTION_STRING=... peer.py [HUB]`.
 
 Prints `ok NAME` for each check and exits with 1 at the first that fails. The hub must have at
 least two partitions and no other client. Each check is bounded in time.
 """
 
 import faulthandler
+import os
 import sys
 import threading
 import time
@@ -231,8 +232,9 @@ def check_wrong_key(connection, hub):
 
 
 def main():
-    connection = sys.argv[1]
-    hub = sys.argv[2] if len(sys.argv) > 2 else "events"
+    # Not an argument, which every user of the machine could read.
+    connection = os.environ["EVENTHUB_CONNECTION_STRING"]
+    hub = sys.argv[1] if len(sys.argv) > 1 else "events"
     for name, check in list(globals().items()):
         if name.startswith("check_"):
             # A check that hangs shows where, and fails.
