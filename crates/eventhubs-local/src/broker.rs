@@ -10,7 +10,7 @@ use twinge_platform::{Clock, Disk};
 use crate::context::Core;
 use crate::directory::{self, Lock};
 use crate::error::BrokerError;
-use crate::hub::Hubs;
+use crate::hub::{Hubs, Storage};
 use crate::log::Retention;
 use crate::sas::SasKey;
 use crate::serve::serve;
@@ -39,13 +39,21 @@ impl Broker {
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, BrokerError> {
-        settings.check()?;
-        let Settings { listen, hubs, directory, key_name, accept_any_jwt, .. } = settings;
+        let Settings {
+            listen,
+            hubs,
+            directory,
+            retention_bytes,
+            retention_age,
+            key_name,
+            accept_any_jwt,
+        } = settings.checked()?;
         let lock = directory::lock(&directory)?;
         let key = SasKey::new(&key_name, directory::key(&directory)?);
         let kept = directory::hubs(&*disk, &directory, &hubs, clock.now_ms())?;
-        let retention = Retention { bytes: settings.retention_bytes, age: settings.retention_age };
-        let hubs = Hubs::open(kept, &disk, &clock, &directory, retention)?;
+        let retention = Retention { bytes: retention_bytes, age: retention_age };
+        let storage = Storage { disk, clock: Arc::clone(&clock), directory, retention };
+        let hubs = Hubs::open(kept, &storage)?;
         let bound = TcpListener::bind(listen).and_then(|listener| {
             listener.set_nonblocking(true)?;
             Ok((listener.local_addr()?, listener))

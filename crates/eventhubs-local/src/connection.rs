@@ -332,7 +332,10 @@ impl Connection {
             }
             Performative::Transfer(transfer) => {
                 let reply = session.on_transfer(&transfer, payload, context)?;
-                reply.map_or(Ok(()), |reply| self.deliver_reply(channel, reply))
+                if let Some(reply) = reply {
+                    self.deliver_reply(channel, reply);
+                }
+                Ok(())
             }
             Performative::End(_) => {
                 self.sessions.remove(&channel);
@@ -363,7 +366,7 @@ impl Connection {
     }
 
     /// The session of the request comes first; one that no link wants is dropped.
-    fn deliver_reply(&mut self, channel: u16, reply: Reply) -> Result<(), Fault> {
+    fn deliver_reply(&mut self, channel: u16, reply: Reply) {
         let own = self.sessions.get_mut(&channel);
         let mut reply = match own {
             Some(session) => session.take_reply(reply, &mut self.context),
@@ -377,7 +380,6 @@ impl Connection {
         if reply.is_some() {
             tracing::debug!("a request has no link for its reply");
         }
-        Ok(())
     }
 
     fn on_fault(&mut self, channel: u16, fault: Fault) {

@@ -1,8 +1,9 @@
 //! The broker's directory but for the events: its lock, its key and its list of hubs. Does not
 //! know what a hub does.
 
+use std::fmt::Write as _;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -160,7 +161,7 @@ fn parse_hub(line: &str) -> Option<KeptHub> {
 fn write_hubs(hubs: &[KeptHub]) -> String {
     let mut text = format!("{HUBS_HEADER}\n");
     for KeptHub { name, partitions, created_ms } in hubs {
-        text += &format!("{name} {partitions} {created_ms}\n");
+        writeln!(text, "{name} {partitions} {created_ms}").expect("a String takes everything");
     }
     text
 }

@@ -1,7 +1,7 @@
 //! The hubs with their partitions, and who receives from them. Does not know how clients speak.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -33,20 +33,12 @@ pub(crate) struct Partition {
 }
 
 impl Hubs {
-    pub(crate) fn open(
-        kept: Vec<KeptHub>,
-        disk: &Arc<dyn Disk>,
-        clock: &Arc<dyn Clock>,
-        directory: &Path,
-        retention: Retention,
-    ) -> Result<Self, BrokerError> {
+    pub(crate) fn open(kept: Vec<KeptHub>, storage: &Storage) -> Result<Self, BrokerError> {
         let mut hubs = BTreeMap::new();
         for KeptHub { name, partitions, created_ms } in kept {
             let partitions = (0..partitions)
                 .map(|partition| {
-                    let path = directory::partition(directory, &name, partition);
-                    let label = format!("{name}/{partition}");
-                    let log = Log::open(&label, disk.clone(), clock.clone(), &path, retention);
+                    let log = storage.open_log(&name, partition);
                     let log = log.map_err(|error| partition_error(&name, partition, error))?;
                     Ok(Arc::new(Partition { log, readers: Mutex::default() }))
                 })
@@ -60,6 +52,22 @@ impl Hubs {
     /// A hub by its name in lower case.
     pub(crate) fn hub(&self, name: &str) -> Option<&Hub> {
         self.0.get(name)
+    }
+}
+
+/// What the logs of all partitions have in common.
+pub(crate) struct Storage {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) directory: PathBuf,
+    pub(crate) retention: Retention,
+}
+
+impl Storage {
+    fn open_log(&self, hub: &str, partition: u16) -> Result<Log, OpenError> {
+        let path = directory::partition(&self.directory, hub, partition);
+        let (disk, clock) = (Arc::clone(&self.disk), Arc::clone(&self.clock));
+        Log::open(&format!("{hub}/{partition}"), disk, clock, &path, self.retention)
     }
 }
 
@@ -140,7 +148,9 @@ impl Claim {
         let readers = groups.0.entry(group.to_owned()).or_default();
         let displaced = admit(readers, reader)?;
         drop(groups);
-        displaced.into_iter().for_each(|reader| (reader.displace)());
+        for reader in displaced {
+            (reader.displace)();
+        }
         partition.log.listen(bell);
         let (partition, bell) = (Arc::clone(partition), Arc::clone(bell));
         Ok(Self { partition, group: group.to_owned(), id, bell })

@@ -342,8 +342,12 @@ impl Writer {
             answers.push((done, if is_kept { Ok(()) } else { Err(AppendError::Failed) }));
         }
         drop(tail);
-        lock(&shared.listeners).iter().for_each(|listener| listener.notify_one());
-        answers.into_iter().for_each(|(done, answer)| done(answer));
+        for listener in lock(&shared.listeners).iter() {
+            listener.notify_one();
+        }
+        for (done, answer) in answers {
+            done(answer);
+        }
     }
 
     fn append(&mut self, journal: &mut Journal, request: &mut Request, now_ms: i64) -> bool {
@@ -479,7 +483,9 @@ fn batch_of(journal: &mut Journal, from: u64) -> Result<Batch, JournalError> {
 
 fn into_batch(first: u64, records: &[twinge_journal::Record]) -> Batch {
     let mut batch = Batch { first, ..Batch::default() };
-    records.iter().for_each(|record| batch.push_record(&record.bytes));
+    for record in records {
+        batch.push_record(&record.bytes);
+    }
     batch
 }
 
@@ -638,7 +644,7 @@ mod tests {
     #[test]
     fn old_events_are_removed_by_segments() {
         let clock = ManualClock::new(0);
-        let retention = Retention { bytes: 64 << 10, age: Some(Duration::from_secs(60)) };
+        let retention = Retention { bytes: 64 << 10, age: Some(Duration::from_mins(1)) };
         let log = open(&SimulatedDisk::new(5), &clock, retention);
         append(&log, batch(0..30, 1_000)).unwrap();
         append(&log, batch(30..40, 1_000)).unwrap();

@@ -101,13 +101,13 @@ fn map<const N: usize>(pairs: [(&str, Value); N]) -> Value {
 }
 
 fn hub_properties(hub: &Hub) -> Value {
-    let count = hub.partitions.len();
+    let count = hub.partitions.len() as u16;
     let numbers = (0..count).map(|number| Value::String(number.to_string()));
     map([
         ("name", Value::string(&hub.name)),
         ("type", Value::string(HUB_TYPE)),
         ("created_at", Value::Timestamp(hub.created_ms)),
-        ("partition_count", Value::Int(count as i32)),
+        ("partition_count", Value::Int(count.into())),
         ("partition_ids", Value::Array(numbers.collect())),
         ("georeplication_factor", Value::Int(1)),
     ])

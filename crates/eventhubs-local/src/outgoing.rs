@@ -267,8 +267,8 @@ impl Events {
     /// The next event if it is at hand. If it is on the disk it is loaded on another thread.
     fn take(&mut self, id: LinkId, context: &mut Context) -> Option<(Arc<Batch>, u64)> {
         let Position::Next(next) = self.position else { return None };
-        let holds_next = |batch: &&Arc<Batch>| (batch.first..batch.end()).contains(&next);
-        if self.batch.as_ref().filter(holds_next).is_none() {
+        let holds_next = |batch: &Arc<Batch>| (batch.first..batch.end()).contains(&next);
+        if !self.batch.as_ref().is_some_and(holds_next) {
             self.batch = self.claim.log().recent(next);
         }
         let Some(batch) = &self.batch else {

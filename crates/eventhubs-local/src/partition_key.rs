@@ -6,7 +6,7 @@
 pub(crate) fn partition_of(key: &str, count: u16) -> u16 {
     let (first, second) = lookup3(key.as_bytes());
     // The gateway cuts the hash to 16 signed bits before it takes the remainder.
-    let hash = (first ^ second) as u16 as i16;
+    let hash = ((first ^ second) as u16).cast_signed();
     (i32::from(hash) % i32::from(count.max(1))).unsigned_abs() as u16
 }
 
@@ -61,7 +61,7 @@ mod tests {
 
     fn hash(key: &str) -> i16 {
         let (first, second) = lookup3(key.as_bytes());
-        (first ^ second) as u16 as i16
+        ((first ^ second) as u16).cast_signed()
     }
 
     /// The vectors of azure-sdk-for-net's PartitionResolverTests.cs.

@@ -61,7 +61,7 @@ impl Settings {
         }
     }
 
-    pub(crate) fn check(&self) -> Result<(), BrokerError> {
+    pub(crate) fn checked(self) -> Result<Self, BrokerError> {
         if !self.listen.ip().is_loopback() {
             return Err(BrokerError::Listen { address: self.listen });
         }
@@ -71,9 +71,10 @@ impl Settings {
         }
         let key_name = self.key_name.bytes().all(|byte| byte.is_ascii_alphanumeric());
         if self.key_name.is_empty() || !key_name {
-            return Err(BrokerError::KeyName { name: self.key_name.clone() });
+            return Err(BrokerError::KeyName { name: self.key_name });
         }
-        self.hubs.iter().try_for_each(HubSettings::check)
+        self.hubs.iter().try_for_each(HubSettings::check)?;
+        Ok(self)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Raw bytes over a socket: each mistake of a peer ends what it belongs to, with the right error,
 //! and nothing else.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::io::{Read, Write};

@@ -43,8 +43,9 @@ impl<'a> Sections<'a> {
 
     fn read(&mut self) -> Result<Section<'a>> {
         let (code, value) = match self.rest {
-            [0, 0x53, code, value @ ..] => (*code, value),
-            [0, 0x80, 0, 0, 0, 0, 0, 0, 0, code, value @ ..] => (*code, value),
+            [0, 0x53, code, value @ ..] | [0, 0x80, 0, 0, 0, 0, 0, 0, 0, code, value @ ..] => {
+                (*code, value)
+            }
             _ => return Err(DecodeError::Sections),
         };
         let repeats = matches!(code, section::DATA | section::SEQUENCE) && code == self.last;
@@ -103,10 +104,10 @@ pub(crate) fn binary(value: &[u8]) -> Result<&[u8]> {
 
 /// The text of an encoded string or symbol.
 pub(crate) fn text(value: &[u8]) -> Option<&str> {
-    let bytes = match value {
-        [0xa1 | 0xa3 | 0xa0, _, bytes @ ..] => bytes,
-        [0xb1 | 0xb3 | 0xb0, _, _, _, _, bytes @ ..] => bytes,
-        _ => return None,
+    let ([0xa0 | 0xa1 | 0xa3, _, bytes @ ..] | [0xb0 | 0xb1 | 0xb3, _, _, _, _, bytes @ ..]) =
+        value
+    else {
+        return None;
     };
     std::str::from_utf8(bytes).ok()
 }

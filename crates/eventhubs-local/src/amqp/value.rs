@@ -142,13 +142,10 @@ impl Value {
             Self::Symbol(text) => encode_variable(out, 0xa3, text.as_bytes()),
             Self::List(values) if values.is_empty() => out.push(0x45),
             Self::List(values) => encode_compound(out, 0xc0, values.len(), |out| {
-                values.iter().for_each(|value| value.encode(out));
+                encode_all(values, out);
             }),
             Self::Map(pairs) => encode_compound(out, 0xc1, pairs.len() * 2, |out| {
-                pairs.iter().for_each(|(key, value)| {
-                    key.encode(out);
-                    value.encode(out);
-                });
+                encode_pairs(pairs, out);
             }),
             Self::Array(values) => encode_array(out, values),
             Self::Described(descriptor, value) => {
@@ -197,7 +194,8 @@ impl Value {
     /// Appends what follows [`wide_constructor`](Self::wide_constructor).
     fn encode_wide(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Null => {}
+            // A described value is written by `encode` alone: arrays of them become lists.
+            Self::Null | Self::Described(..) => {}
             Self::Bool(flag) => out.push(u8::from(*flag)),
             Self::Ubyte(number) => out.push(*number),
             Self::Byte(number) => out.push(*number as u8),
@@ -215,19 +213,28 @@ impl Value {
             Self::Binary(bytes) => encode_wide_variable(out, bytes),
             Self::String(text) | Self::Symbol(text) => encode_wide_variable(out, text.as_bytes()),
             Self::List(values) => encode_wide_compound(out, values.len(), |out| {
-                values.iter().for_each(|value| value.encode(out));
+                encode_all(values, out);
             }),
             Self::Map(pairs) => encode_wide_compound(out, pairs.len() * 2, |out| {
-                pairs.iter().for_each(|(key, value)| {
-                    key.encode(out);
-                    value.encode(out);
-                });
+                encode_pairs(pairs, out);
             }),
             Self::Array(values) => encode_wide_compound(out, values.len(), |out| {
                 encode_elements(out, values);
             }),
-            Self::Described(..) => {}
         }
+    }
+}
+
+fn encode_all(values: &[Value], out: &mut Vec<u8>) {
+    for value in values {
+        value.encode(out);
+    }
+}
+
+fn encode_pairs(pairs: &[(Value, Value)], out: &mut Vec<u8>) {
+    for (key, value) in pairs {
+        key.encode(out);
+        value.encode(out);
     }
 }
 
@@ -286,7 +293,9 @@ fn encode_array(out: &mut Vec<u8>, values: &[Value]) {
 
 fn encode_elements(out: &mut Vec<u8>, values: &[Value]) {
     out.push(values.first().map_or(0x40, Value::wide_constructor));
-    values.iter().for_each(|value| value.encode_wide(out));
+    for value in values {
+        value.encode_wide(out);
+    }
 }
 
 /// Reads values from the front of a slice.
@@ -335,11 +344,11 @@ impl<'a> Reader<'a> {
     fn fixed(&mut self, constructor: u8) -> Result<Value> {
         Ok(match constructor {
             0x50 => Value::Ubyte(self.byte()?),
-            0x51 => Value::Byte(self.byte()? as i8),
+            0x51 => Value::Byte(self.byte()?.cast_signed()),
             0x52 => Value::Uint(self.byte()?.into()),
             0x53 => Value::Ulong(self.byte()?.into()),
-            0x54 => Value::Int((self.byte()? as i8).into()),
-            0x55 => Value::Long((self.byte()? as i8).into()),
+            0x54 => Value::Int(self.byte()?.cast_signed().into()),
+            0x55 => Value::Long(self.byte()?.cast_signed().into()),
             0x56 => Value::Bool(self.byte()? != 0),
             0x60 => Value::Ushort(u16::from_be_bytes(self.bytes()?)),
             0x61 => Value::Short(i16::from_be_bytes(self.bytes()?)),
@@ -362,7 +371,7 @@ impl<'a> Reader<'a> {
     fn variable(&mut self, constructor: u8) -> Result<Value> {
         let length = self.length(constructor & 0x10 != 0)?;
         let bytes = self.take(length)?.to_vec();
-        if constructor & 0x0f == 0 {
+        if constructor.trailing_zeros() >= 4 {
             return Ok(Value::Binary(bytes));
         }
         match (constructor & 0x0f, String::from_utf8(bytes)) {

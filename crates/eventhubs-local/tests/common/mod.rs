@@ -47,7 +47,6 @@ impl Running {
     }
 
     /// Stops it as a program does.
-    #[allow(dead_code, reason = "not every test file stops it")]
     pub(crate) fn stop(mut self) {
         self.stop.cancel();
         self.thread.take().unwrap().join().unwrap();
