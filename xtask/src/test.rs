@@ -158,7 +158,12 @@ fn python_client() -> Result<Done> {
         Err(missing) => return Ok(Done::Skipped(missing)),
     };
     succeed(&mut cargo(["build", "--quiet", "--package", "twinge-eventhubs-local", "--bins"]))?;
-    peers::check_python(&python, &bin(), &workshop("python")?)?;
+    let directory = workshop("python")?;
+    peers::check_python(&python, &bin(), &directory)?;
+    match peers::Azurite::start(&directory)? {
+        Ok(azurite) => hubs::layout(&python, &azurite)?,
+        Err(missing) => return Ok(Done::Skipped(missing)),
+    }
     Ok(Done::Passed)
 }
 

@@ -34,10 +34,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match Azurite::start(&workshop.directory)? {
         Err(missing) => tell(&missing),
         Ok(azurite) => {
-            let settings = AdlsSettings::from_connection_string(
-                &azurite.connection_string,
-                "checkpoints",
-            )?;
+            let settings =
+                AdlsSettings::from_connection_string(&azurite.connection_string, "checkpoints")?;
             let store = Adls::open(&settings)?;
             runtime.block_on(store.create_container())?;
             let store: Arc<dyn Store> = Arc::new(store);

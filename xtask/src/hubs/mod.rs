@@ -8,10 +8,11 @@ mod programs;
 
 use crate::run::{cargo, output, root, succeed, tell};
 use anyhow::{Context, Result, ensure};
+use peers::Azurite;
 use programs::{Broker, BusyLoops};
 pub(crate) use programs::{Process, Verdicts, wait_for};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -186,6 +187,32 @@ fn killed_brokers(workshop: &Workshop, kills: usize) -> Result<()> {
         clear(workshop, &name)?;
     }
     tell(&format!("{kills} event processors whose broker was killed: every event counted"));
+    Ok(())
+}
+
+/// A host whose checkpoints and ownerships lie in an emulator of Azure storage: Azure's own checkpoint
+/// store, of another language, reads them.
+pub(crate) fn layout(python: &Path, azurite: &Azurite) -> Result<()> {
+    const EVENTS: u64 = 2000;
+    let workshop = Workshop::prepare("layout", "dev")?;
+    let broker = workshop.broker("broker", &["Events=4"])?;
+    workshop.generate(&broker, "Events", EVENTS)?;
+    let address = format!("{}/checkpoints", azurite.endpoint);
+    let mut command = workshop.host(&broker, "Events", "$Default", "host");
+    command.args(["--checkpoints", &address]);
+    command.env("AZURE_STORAGE_CONNECTION_STRING", &azurite.connection_string);
+    let mut host = workshop.start(&mut command, "host")?;
+    let mut verdicts = Verdicts::of(workshop.verdicts("host"));
+    wait_for("all verdicts", || {
+        host.check()?;
+        Ok(verdicts.update()? as u64 == EVENTS)
+    })?;
+    finish(&mut host)?;
+    let mut read = Command::new(python);
+    read.arg(root().join("host/tests/python/checkpoints.py"));
+    read.args(["checkpoints", "127.0.0.1", "Events", "$Default", &EVENTS.to_string()]);
+    let told = output(read.env("AZURE_STORAGE_CONNECTION_STRING", &azurite.connection_string))?;
+    tell(told.trim());
     Ok(())
 }
 

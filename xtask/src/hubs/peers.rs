@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Packages of Python, pinned.
-const PYTHON: [&str; 1] = ["azure-eventhub==5.15.1"];
+const PYTHON: [&str; 2] = ["azure-eventhub==5.15.1", "azure-eventhub-checkpointstoreblob==1.2.0"];
 
 /// Azurite, pinned: later ones want node 22.
 const AZURITE: &str = "azurite@3.35.0";
@@ -26,7 +26,8 @@ fn tools(name: &str) -> PathBuf {
 /// Python with the client; a sentence when that is not to be had.
 pub(crate) fn python() -> Result<std::result::Result<PathBuf, String>> {
     let venv = tools("python");
-    let (python, done) = (venv.join("bin/python"), venv.join(PYTHON.join(" ")));
+    let (python, done) =
+        (venv.join("bin/python"), venv.join(format!("{} is installed", PYTHON.join(" "))));
     if done.is_file() {
         return Ok(Ok(python));
     }
@@ -54,6 +55,8 @@ pub(crate) fn python() -> Result<std::result::Result<PathBuf, String>> {
 #[derive(Debug)]
 pub(crate) struct Azurite {
     _process: Process,
+    /// URL of the account's blob service.
+    pub(crate) endpoint: String,
     /// How to connect.
     pub(crate) connection_string: String,
 }
@@ -80,16 +83,18 @@ impl Azurite {
         let mut node = Command::new("node");
         node.arg(script).args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string()]);
         node.args(["--inMemoryPersistence", "--skipApiVersionCheck", "--disableProductStyleUrl"]);
+        // It is new for each run: one that has seen much becomes slow, and then ignores SIGTERM.
         node.args(["--disableTelemetry", "--silent"]).stdout(std::process::Stdio::null());
         let mut process = Process::start(&mut node, directory.join("azurite.log"))?;
         wait_for("Azurite to listen", || {
             process.check()?;
             Ok(TcpStream::connect(("127.0.0.1", port)).is_ok())
         })?;
+        let endpoint = format!("http://127.0.0.1:{port}/{ACCOUNT}");
         let connection_string = format!(
-            "DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint=http://127.0.0.1:{port}/{ACCOUNT};"
+            "DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={endpoint};"
         );
-        Ok(Ok(Self { _process: process, connection_string }))
+        Ok(Ok(Self { _process: process, endpoint, connection_string }))
     }
 }
 
