@@ -10,9 +10,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// Longest that opening, asking and sending may take.
-pub(crate) const ANSWER: Duration = Duration::from_secs(20);
-
 /// Longest that closing may take: what is not closed by then is dropped.
 const CLOSE: Duration = Duration::from_secs(3);
 
@@ -45,7 +42,8 @@ pub async fn properties(
     let (namespace, name) = (namespace.clone(), hub.to_owned());
     let answer = drivers.call(async move {
         let client = consumer(&namespace, &name, "$Default").await?;
-        let properties = within("ask", &name, ANSWER, client.get_eventhub_properties()).await;
+        let asked = client.get_eventhub_properties();
+        let properties = within("ask", &name, namespace.answer, asked).await;
         close(client.close()).await;
         let properties = properties?;
         Ok(HubProperties {
@@ -59,11 +57,12 @@ pub async fn properties(
 impl PartitionProperties {
     pub(crate) async fn of(
         client: &ConsumerClient,
+        namespace: &Namespace,
         hub: &str,
         partition: &str,
     ) -> Result<Self, HubError> {
         let asked = client.get_partition_properties(partition);
-        let properties = within("ask", hub, ANSWER, asked).await?;
+        let properties = within("ask", hub, namespace.answer, asked).await?;
         Ok(Self {
             first: properties.beginning_sequence_number,
             last: properties.last_enqueued_sequence_number,
@@ -82,7 +81,7 @@ impl PartitionProperties {
             (namespace.clone(), hub.to_owned(), partition.to_owned());
         let answer = drivers.call(async move {
             let client = consumer(&namespace, &name, "$Default").await?;
-            let properties = Self::of(&client, &name, &partition).await;
+            let properties = Self::of(&client, &namespace, &name, &partition).await;
             close(client.close()).await;
             properties
         });
@@ -121,12 +120,12 @@ pub(crate) async fn consumer(
     match &namespace.access {
         Access::ConnectionString(text) => {
             let open = builder.open_with_connection_string(text.secret(), Some(hub));
-            within("connect to", hub, ANSWER, open).await
+            within("connect to", hub, namespace.answer, open).await
         }
         Access::Identity(identity) => {
             let credential = credential(identity).map_err(|error| sdk("open", hub, error))?;
             let open = builder.open(namespace.name(), hub.to_owned(), credential);
-            within("connect to", hub, ANSWER, open).await
+            within("connect to", hub, namespace.answer, open).await
         }
     }
 }
@@ -141,11 +140,17 @@ pub(crate) async fn producer(namespace: &Namespace, hub: &str) -> Result<Produce
     match &namespace.access {
         Access::ConnectionString(text) => {
             let open = builder.open_with_connection_string(text.secret(), Some(hub));
-            within("connect to", hub, ANSWER, open).await
+            within("connect to", hub, namespace.answer, open).await
         }
         Access::Identity(identity) => {
             let credential = credential(identity).map_err(|error| sdk("open", hub, error))?;
-            within("connect to", hub, ANSWER, builder.open(namespace.name(), hub, credential)).await
+            within(
+                "connect to",
+                hub,
+                namespace.answer,
+                builder.open(namespace.name(), hub, credential),
+            )
+            .await
         }
     }
 }

@@ -3,10 +3,14 @@
 use crate::credential::Identity;
 use azure_core::credentials::Secret;
 use std::fmt;
+use std::time::Duration;
 use thiserror::Error;
 
 /// Port of AMQP without TLS, where the emulator listens unless its connection string says otherwise.
 const AMQP_PORT: u16 = 5672;
+
+/// Longest that an answer is waited for unless something else is said.
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// An Event Hubs namespace and the way into it.
 #[derive(Clone)]
@@ -16,6 +20,8 @@ pub struct Namespace {
     /// Where to connect instead of to `name` with TLS.
     pub(crate) endpoint: Option<String>,
     pub(crate) access: Access,
+    /// Longest that opening, asking and sending may take.
+    pub(crate) answer: Duration,
 }
 
 /// The way in.
@@ -56,7 +62,7 @@ impl Namespace {
             return Err(NamespaceError::Host(host.chars().take(80).collect()));
         }
         let name = host.to_ascii_lowercase();
-        Ok(Self { name, endpoint: None, access: Access::Identity(identity) })
+        Ok(Self { name, endpoint: None, access: Access::Identity(identity), answer: ANSWER })
     }
 
     /// A namespace by a connection string, and the hub that it names, if it names one.
@@ -93,8 +99,15 @@ impl Namespace {
             endpoint: is_emulator.then(|| format!("amqp://{host}:{port}")),
             name: host,
             access: Access::ConnectionString(Secret::new(for_sdk)),
+            answer: ANSWER,
         };
         Ok((namespace, value("EntityPath").map(str::to_owned)))
+    }
+
+    /// The same with another deadline for answers; a connection that misses it is given up.
+    #[must_use]
+    pub fn with_deadline(self, answer: Duration) -> Self {
+        Self { answer, ..self }
     }
 
     /// Host name, in lower case.

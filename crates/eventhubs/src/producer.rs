@@ -1,6 +1,6 @@
 //! Records to a hub, each to the partition of its key, until the hub has them.
 
-use crate::client::{ANSWER, close, producer, sdk, within};
+use crate::client::{close, producer, sdk, within};
 use crate::driver::Drivers;
 use crate::error::{HubError, chain};
 use crate::namespace::Namespace;
@@ -202,7 +202,9 @@ impl Sending {
     async fn connect(&mut self) -> Result<usize, HubError> {
         if self.client.is_none() {
             let client = producer(&self.namespace, &self.hub).await?;
-            let asked = within("ask", &self.hub, ANSWER, client.get_eventhub_properties()).await;
+            let asked =
+                within("ask", &self.hub, self.namespace.answer, client.get_eventhub_properties())
+                    .await;
             let partitions = match asked {
                 Ok(properties) => properties.partition_ids,
                 Err(error) => {
@@ -231,8 +233,43 @@ impl Sending {
         let sends = partitions
             .iter()
             .zip(outboxes)
-            .map(|(partition, outbox)| send_partition(client, &self.hub, partition, outbox));
+            .map(|(partition, outbox)| self.send_partition(client, partition, outbox));
         try_join_all(sends).await.map(drop)
+    }
+
+    /// Sends what is in an outbox; what was sent is removed from it.
+    async fn send_partition(
+        &self,
+        client: &ProducerClient,
+        partition: &str,
+        outbox: &Outbox,
+    ) -> Result<(), HubError> {
+        let (hub, answer) = (self.hub.as_str(), self.namespace.answer);
+        loop {
+            if lock(outbox).is_empty() {
+                return Ok(());
+            }
+            let options = EventDataBatchOptions {
+                partition_id: Some(partition.to_owned()),
+                ..EventDataBatchOptions::default()
+            };
+            let created = client.create_batch(Some(options));
+            let batch = within("send to", hub, answer, created).await?;
+            let mut count = 0;
+            for message in lock(outbox).iter() {
+                let added = batch.try_add_amqp_message(message.clone(), None);
+                if !added.map_err(|error| sdk("send to", hub, error))? {
+                    break;
+                }
+                count += 1;
+            }
+            if count == 0 {
+                let bytes = lock(outbox).pop_front().map_or(0, |message| body_bytes(&message));
+                return Err(HubError::TooLarge { hub: hub.to_owned(), bytes });
+            }
+            within("send to", hub, answer, client.send_batch(batch, None)).await?;
+            lock(outbox).drain(..count);
+        }
     }
 
     fn tell(&self, error: &HubError) {
@@ -242,40 +279,6 @@ impl Sending {
         if before.as_ref() != Some(&reason) {
             tracing::warn!(hub = self.hub, error = reason, "records cannot be sent; trying again");
         }
-    }
-}
-
-/// Sends what is in an outbox; what was sent is removed from it.
-async fn send_partition(
-    client: &ProducerClient,
-    hub: &str,
-    partition: &str,
-    outbox: &Outbox,
-) -> Result<(), HubError> {
-    loop {
-        if lock(outbox).is_empty() {
-            return Ok(());
-        }
-        let options = EventDataBatchOptions {
-            partition_id: Some(partition.to_owned()),
-            ..EventDataBatchOptions::default()
-        };
-        let created = client.create_batch(Some(options));
-        let batch = within("send to", hub, ANSWER, created).await?;
-        let mut count = 0;
-        for message in lock(outbox).iter() {
-            let added = batch.try_add_amqp_message(message.clone(), None);
-            if !added.map_err(|error| sdk("send to", hub, error))? {
-                break;
-            }
-            count += 1;
-        }
-        if count == 0 {
-            let bytes = lock(outbox).pop_front().map_or(0, |message| body_bytes(&message));
-            return Err(HubError::TooLarge { hub: hub.to_owned(), bytes });
-        }
-        within("send to", hub, ANSWER, client.send_batch(batch, None)).await?;
-        lock(outbox).drain(..count);
     }
 }
 

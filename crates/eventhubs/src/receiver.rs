@@ -219,8 +219,8 @@ impl Reading {
     /// A connection may have died without a word, and a receiver may wait for credit that was lost:
     /// when the partition has events that did not come, the connection is given up.
     async fn check_silence(&self, client: &ConsumerClient) -> Result<(), End> {
-        let (hub, partition) = (&self.settings.hub, &self.settings.partition);
-        let asked = PartitionProperties::of(client, hub, partition).await;
+        let ReceiverSettings { namespace, hub, partition, .. } = &self.settings;
+        let asked = PartitionProperties::of(client, namespace, hub, partition).await;
         let properties = asked.map_err(End::Failed)?;
         let (first, last) = (properties.first, properties.last);
         let has_more = match self.position {
