@@ -68,9 +68,11 @@ pub struct Lines {
     follow: Option<Arc<dyn Clock>>,
     started_ms: i64,
     line: u64,
-    /// Position of the first byte of `buffer` in the file.
+    /// Position in the file behind the lines that were delivered.
     position: u64,
     buffer: Vec<u8>,
+    /// Bytes of `buffer` that were delivered.
+    taken: usize,
     /// Bytes of `buffer` that have been searched for a line's end.
     searched: usize,
     /// The line under way is too long: this many of its bytes were passed over.
@@ -121,6 +123,7 @@ impl Lines {
             line: 0,
             position: 0,
             buffer: Vec::new(),
+            taken: 0,
             searched: 0,
             passed_over: 0,
             ended: false,
@@ -149,7 +152,8 @@ impl Lines {
         self.file
             .seek(SeekFrom::Start(position))
             .map_err(|error| self.io_error("seek in", error))?;
-        (self.position, self.searched, self.passed_over, self.ended) = (position, 0, 0, false);
+        (self.position, self.passed_over, self.ended) = (position, 0, false);
+        (self.taken, self.searched) = (0, 0);
         self.buffer.clear();
         Ok(())
     }
@@ -187,40 +191,48 @@ impl Lines {
         loop {
             if let Some(end) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') {
                 let end = self.searched + end;
-                let mut rest = self.buffer.split_off(end + 1);
-                std::mem::swap(&mut rest, &mut self.buffer);
-                self.position += rest.len() as u64 + std::mem::take(&mut self.passed_over);
-                self.searched = 0;
-                rest.truncate(end);
-                if rest.last() == Some(&b'\r') {
-                    rest.pop();
+                let mut line = self.buffer[self.taken..end].to_vec();
+                self.take(end + 1);
+                if line.last() == Some(&b'\r') {
+                    line.pop();
                 }
-                return Ok(Some(rest));
+                return Ok(Some(line));
+            }
+            let longest = self.taken + LINE_BYTES_MAX;
+            if self.buffer.len() > longest {
+                self.passed_over += (self.buffer.len() - longest) as u64;
+                self.buffer.truncate(longest);
             }
             self.searched = self.buffer.len();
-            if self.buffer.len() > LINE_BYTES_MAX {
-                self.passed_over += (self.buffer.len() - LINE_BYTES_MAX) as u64;
-                self.buffer.truncate(LINE_BYTES_MAX);
-                self.searched = LINE_BYTES_MAX;
-            }
             if !self.fill()? {
                 return Ok(self.last_line());
             }
         }
     }
 
+    /// Everything before `end` in the buffer was delivered.
+    fn take(&mut self, end: usize) {
+        self.position += (end - self.taken) as u64 + std::mem::take(&mut self.passed_over);
+        (self.taken, self.searched) = (end, end);
+    }
+
     /// A replayed file may end without a line's end; a followed one is still being written.
     fn last_line(&mut self) -> Option<Vec<u8>> {
         self.ended = self.follow.is_none();
-        if self.follow.is_some() || self.buffer.is_empty() {
+        if self.follow.is_some() || self.taken == self.buffer.len() {
             return None;
         }
-        self.position += self.buffer.len() as u64 + std::mem::take(&mut self.passed_over);
-        self.searched = 0;
-        Some(std::mem::take(&mut self.buffer))
+        let line = self.buffer[self.taken..].to_vec();
+        self.take(self.buffer.len());
+        Some(line)
     }
 
+    /// Reads on behind what is left. What was delivered is dropped here and not line by line, which
+    /// would move the rest of the buffer for each.
     fn fill(&mut self) -> Result<bool, LinesError> {
+        self.buffer.drain(..self.taken);
+        self.searched -= self.taken;
+        self.taken = 0;
         let start = self.buffer.len();
         self.buffer.resize(start + CHUNK_BYTES, 0);
         let read = self.file.read(&mut self.buffer[start..]);

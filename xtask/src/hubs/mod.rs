@@ -19,6 +19,19 @@ use std::time::{Duration, Instant};
 /// Seconds after which a silent host has lost its partitions, in scenarios.
 const OWNERSHIP_SECONDS: u64 = 4;
 
+/// Configuration of a detector for generated sensors.
+const SENSORS: &str = r#"
+name = "sensors"
+[schema]
+entity = "sensor"
+time = "time"
+numeric = ["temperature_c", "vibration_mm_s", "pressure_kpa", "current_a"]
+categorical = ["mode"]
+label = "label"
+[detector]
+kind = "KIND"
+"#;
+
 /// How much of each scenario is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Amount {
@@ -54,13 +67,22 @@ impl Workshop {
         fs::create_dir_all(&directory)?;
         let module = directory.join("sensors.wasm");
         let this = Self { bin: target.join(folder), directory, module };
-        let data = this.directory.join("sensors.csv");
         let generate = ["generate", "--world", "sensors", "--events", "6000", "--seed", "1"];
-        output(this.trainer().args(generate).arg("--out").arg(&data))?;
-        let mut train = this.trainer();
-        train.args(["train", "--unsigned", "--data"]).arg(&data);
-        output(train.arg("--out").arg(&this.module))?;
+        output(this.trainer().args(generate).arg("--out").arg(this.path("sensors.csv")))?;
+        this.train(None)?;
         Ok(this)
+    }
+
+    /// Trains a detector of a kind, or of the kind that the data asks for.
+    fn train(&self, kind: Option<&str>) -> Result<()> {
+        let mut train = self.trainer();
+        train.args(["train", "--unsigned", "--data"]).arg(self.path("sensors.csv"));
+        if let Some(kind) = kind {
+            let config = self.path("detector.toml");
+            fs::write(&config, SENSORS.replace("KIND", kind))?;
+            train.arg("--config").arg(config);
+        }
+        output(train.arg("--out").arg(&self.module)).map(drop)
     }
 
     fn path(&self, name: &str) -> PathBuf {
