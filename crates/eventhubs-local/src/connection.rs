@@ -466,3 +466,202 @@ impl Connection {
         has_more
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use proptest::prelude::*;
+    use twinge_platform::{ManualClock, SimulatedDisk};
+
+    use super::*;
+    use crate::amqp::frame::{
+        Attach, Begin, Flow, Role, SenderSettles, Terminus, Transfer, split_frame,
+    };
+    use crate::amqp::value::Value;
+    use crate::directory::KeptHub;
+    use crate::hub::{Hubs, Storage};
+    use crate::log::Retention;
+    use crate::sas::SasKey;
+
+    fn core() -> Arc<Core> {
+        let clock: Arc<dyn twinge_platform::Clock> = Arc::new(ManualClock::new(1_000));
+        let storage = Storage {
+            disk: Arc::new(SimulatedDisk::new(1)),
+            clock: Arc::clone(&clock),
+            directory: PathBuf::from("/broker"),
+            retention: Retention { bytes: 1 << 20, age: None },
+        };
+        let hub = KeptHub { name: "events".to_owned(), partitions: 1, created_ms: 0 };
+        let hubs = Hubs::open(vec![hub], &storage).unwrap();
+        let key = SasKey::new("Root", "secret".to_owned());
+        Arc::new(Core { hubs, key, accept_any_jwt: false, clock })
+    }
+
+    fn terminus(code: u64, address: &str) -> Terminus {
+        Terminus(Value::described(code, Value::List(vec![Value::string(address)])))
+    }
+
+    fn attach(handle: u32, role: Role, address: &str) -> Performative {
+        let (source, target) = match role {
+            Role::Sender => (terminus(0x28, "me"), terminus(0x29, address)),
+            Role::Receiver => (terminus(0x28, address), terminus(0x29, "me")),
+        };
+        Performative::Attach(Box::new(Attach {
+            name: format!("link {handle}"),
+            handle,
+            role,
+            sender_settles: SenderSettles::Mixed,
+            source,
+            target,
+            initial_delivery_count: Some(0),
+            message_bytes_max: None,
+            properties: Vec::new(),
+        }))
+    }
+
+    fn transfer(handle: u32, payload: &[u8], bytes: &mut Vec<u8>) {
+        let start = bytes.len();
+        let transfer = Transfer { handle, delivery_id: Some(0), ..Transfer::default() };
+        Performative::Transfer(transfer).encode(0, bytes);
+        bytes.extend(payload);
+        let size = (bytes.len() - start) as u32;
+        bytes[start..start + 4].copy_from_slice(&size.to_be_bytes());
+    }
+
+    /// All that a client sends which logs in, sends an event, receives it and asks for properties.
+    fn conversation() -> Vec<Vec<u8>> {
+        let mut parts = vec![SASL_HEADER.to_vec()];
+        let mut login = vec![0, 0, 0, 0, 2, 1, 0, 0];
+        let fields = vec![Value::symbol("PLAIN"), Value::Binary(b"\0Root\0secret".to_vec())];
+        Value::described(0x41, Value::List(fields)).encode(&mut login);
+        login[3] = login.len() as u8;
+        parts.push(login);
+        parts.push(AMQP_HEADER.to_vec());
+        let flow = Flow {
+            next_incoming_id: Some(0),
+            incoming_window: 100,
+            handle: Some(1),
+            delivery_count: Some(0),
+            link_credit: Some(10),
+            ..Flow::default()
+        };
+        let begin = Begin {
+            remote_channel: None,
+            next_outgoing_id: 0,
+            incoming_window: 100,
+            outgoing_window: 100,
+            handle_max: 9,
+        };
+        let open = Open {
+            container_id: "peer".to_owned(),
+            frame_bytes_max: 4_096,
+            channel_max: 9,
+            idle_ms: None,
+        };
+        for performative in [
+            Performative::Open(open),
+            Performative::Begin(begin),
+            attach(0, Role::Sender, "events"),
+            attach(1, Role::Receiver, "events/consumergroups/a/partitions/0"),
+            attach(2, Role::Sender, "$management"),
+            attach(3, Role::Receiver, "$management"),
+            Performative::Flow(Flow { handle: Some(3), ..flow.clone() }),
+            Performative::Flow(flow),
+        ] {
+            parts.push(Vec::new());
+            performative.encode(0, parts.last_mut().unwrap());
+        }
+        let property = |name, value| (Value::string(name), Value::string(value));
+        let request = vec![
+            property("operation", "READ"),
+            property("type", "com.microsoft:eventhub"),
+            property("name", "events"),
+        ];
+        let mut message = Vec::new();
+        Value::described(0x74, Value::Map(request)).encode(&mut message);
+        parts.push(Vec::new());
+        transfer(2, &message, parts.last_mut().unwrap());
+        parts.push(Vec::new());
+        transfer(0, b"\x00\x53\x75\xa0\x05event", parts.last_mut().unwrap());
+        parts
+    }
+
+    /// Runs jobs and waits for the log until nothing more happens.
+    fn settle(connection: &mut Connection) {
+        for _ in 0..50 {
+            connection.advance();
+            let mailbox = Arc::clone(&connection.context.mailbox);
+            for job in connection.take_jobs() {
+                job.run(&mailbox);
+            }
+            if connection.context.pending_bytes > 0 {
+                std::thread::sleep(std::time::Duration::from_micros(200));
+            }
+        }
+    }
+
+    fn codes(mut bytes: &[u8]) -> Vec<u8> {
+        let mut codes = Vec::new();
+        while let Ok(Some(frame)) = split_frame(bytes) {
+            codes.push(frame.body[2]);
+            bytes = &bytes[frame.length..];
+        }
+        codes
+    }
+
+    #[test]
+    fn a_client_is_served_whatever_the_pieces_of_its_bytes() {
+        let bytes = conversation().concat();
+        for piece in [1, 7, 64, bytes.len()] {
+            let mut connection = Connection::new(core(), Arc::default());
+            let mut input = Vec::new();
+            for piece in bytes.chunks(piece) {
+                input.extend_from_slice(piece);
+                let taken = connection.receive(&input);
+                input.drain(..taken);
+            }
+            settle(&mut connection);
+            assert!(input.is_empty() && connection.is_open());
+            let out = std::mem::take(connection.out());
+            let mechanisms = split_frame(&out[8..]).unwrap().unwrap().length;
+            let outcome = split_frame(&out[8 + mechanisms..]).unwrap().unwrap().length;
+            let mut codes = codes(&out[8 + mechanisms + outcome + 8..]);
+            codes.sort_unstable();
+            // open, begin, 4 attaches, 2 flows, 2 transfers, 2 dispositions.
+            let expected = [0x10, 0x11, 0x12, 0x12, 0x12, 0x12, 0x13, 0x13, 0x14, 0x14, 0x15];
+            codes.dedup_by(|one, two| one == two && *one == 0x15);
+            assert_eq!(codes, expected, "in pieces of {piece}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn a_mutated_conversation_never_panics(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+            order in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        ) {
+            let mut parts = conversation();
+            let handshake = parts.split_off(4);
+            let mut bytes = std::mem::replace(&mut parts, handshake).concat();
+            for index in order {
+                let part = parts.remove(index.index(parts.len()));
+                parts.push(part);
+            }
+            let handshake = bytes.len();
+            bytes.extend(parts.concat());
+            for (at, byte) in changes {
+                let at = handshake + at.index(bytes.len() - handshake);
+                bytes[at] = byte;
+            }
+            let mut connection = Connection::new(core(), Arc::default());
+            let taken = connection.receive(&bytes);
+            prop_assert!(taken <= bytes.len());
+            settle(&mut connection);
+            connection.close("the test is over");
+            settle(&mut connection);
+        }
+    }
+}

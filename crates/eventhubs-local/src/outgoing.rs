@@ -110,21 +110,19 @@ impl Outgoing {
 
     /// Whether only the session's window keeps this link from sending.
     pub(crate) fn is_waiting_for_window(&self) -> bool {
-        let has_more = match &self.supply {
+        self.partial.is_some() || self.credit > 0 && self.has_more()
+    }
+
+    fn has_more(&self) -> bool {
+        match &self.supply {
             Supply::Events(events) => events.has_more(),
             Supply::Replies(replies) => !replies.queue.is_empty(),
-        };
-        self.partial.is_some() || self.credit > 0 && has_more
+        }
     }
 
     /// Gives the credit up that the peer wants back once there is nothing to send.
     pub(crate) fn finish_drain(&mut self) -> bool {
-        let is_dry = self.partial.is_none()
-            && match &self.supply {
-                Supply::Events(events) => !events.has_more(),
-                Supply::Replies(replies) => replies.queue.is_empty(),
-            };
-        if !self.drain || !is_dry {
+        if !self.drain || self.partial.is_some() || self.has_more() {
             return false;
         }
         self.drain = false;

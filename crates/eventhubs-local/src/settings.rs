@@ -25,8 +25,8 @@ pub struct Settings {
     pub hubs: Vec<HubSettings>,
     /// Where the events, the key and the list of hubs are kept.
     pub directory: PathBuf,
-    /// How many bytes a partition keeps: beyond it the oldest events are removed, about an eighth
-    /// at a time. At least 32 MiB.
+    /// How many bytes a partition keeps, at least 32 MiB. Beyond it the oldest events are removed
+    /// by whole segments, which are an eighth of it and at most 8 MiB.
     pub retention_bytes: u64,
     /// How long events are kept. They are removed by whole segments, so some stay for longer, the
     /// newest segment for ever.

@@ -9,14 +9,17 @@ use std::future::Future;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use azure_core::credentials::{AccessToken, Secret, TokenCredential, TokenRequestOptions};
+use azure_core::time::OffsetDateTime;
 use azure_messaging_eventhubs::models::{EventData, ReceivedEventData};
 use azure_messaging_eventhubs::{
     ConsumerClient, EventDataBatchOptions, OpenReceiverOptions, ProducerClient, RetryOptions,
     SendEventOptions, StartLocation, StartPosition,
 };
-use common::{HUB, Running};
+use common::{HUB, Running, settings};
 use futures::StreamExt;
 use tempfile::tempdir;
 
@@ -312,6 +315,41 @@ async fn a_wrong_key_is_refused() {
     assert!(format!("{refused:?}").contains("401"), "{refused:?}");
     let right = producer(&broker.connection_string).await;
     within(right.send_event("taken", None)).await.unwrap();
+}
+
+#[derive(Debug)]
+struct AnyToken;
+
+#[async_trait::async_trait]
+impl TokenCredential for AnyToken {
+    async fn get_token(
+        &self,
+        _scopes: &[&str],
+        _options: Option<TokenRequestOptions<'_>>,
+    ) -> azure_core::Result<AccessToken> {
+        let expires_on = OffsetDateTime::now_utc() + azure_core::time::Duration::hours(1);
+        Ok(AccessToken::new(Secret::new("a token"), expires_on))
+    }
+}
+
+/// Logins by Entra ID send tokens that no one here can check.
+#[tokio::test]
+async fn other_tokens_are_taken_only_when_it_is_told_so() {
+    for accept_any_jwt in [true, false] {
+        let directory = tempdir().unwrap();
+        let mut settings = settings(directory.path());
+        settings.accept_any_jwt = accept_any_jwt;
+        let broker = Running::with(settings);
+        let builder = ProducerClient::builder()
+            .with_custom_endpoint(endpoint(&broker.connection_string))
+            .with_retry_options(retry_once());
+        let opened = within(builder.open("127.0.0.1", HUB, Arc::new(AnyToken))).await;
+        let sent = match opened {
+            Ok(client) => within(client.send_event("event", None)).await,
+            Err(error) => Err(error),
+        };
+        assert_eq!(sent.is_ok(), accept_any_jwt, "{sent:?}");
+    }
 }
 
 #[tokio::test]
