@@ -254,6 +254,40 @@ fn an_owner_is_locked_out_as_soon_as_another_opens_the_checkpoint() {
 }
 
 #[test]
+fn detectors_of_a_partition_share_a_checkpoint_and_one_that_is_taken_away_is_forgotten() {
+    block_on(async {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let fixture = fixture();
+        let named = |detector: &str| Place { detector: detector.into(), ..place(true) };
+        let mut one = Runner::new(named("one"), &fixture.module, ENTITIES_MAX);
+        let mut other = Runner::new(named("other"), &fixture.other, ENTITIES_MAX);
+        let layout = Layout::of("s", "0");
+        let mut checkpoints = Checkpoints::open(Arc::clone(&store), layout.clone()).await.unwrap();
+        for part in fixture.arrivals[..600].chunks(200) {
+            one.process(part);
+            other.process(part);
+            checkpoints.save(&mut [&mut one, &mut other], &Progress::default()).await.unwrap();
+        }
+        let rest = &fixture.arrivals[600..900];
+        let expected = (one.process(rest), other.process(rest));
+
+        let mut checkpoints = Checkpoints::open(Arc::clone(&store), layout.clone()).await.unwrap();
+        let restored = checkpoints.restore(&named("one"), &fixture.module, None, ENTITIES_MAX).await;
+        let mut one = restored.unwrap().unwrap();
+        let restored = checkpoints.restore(&named("other"), &fixture.other, None, ENTITIES_MAX).await;
+        let mut other = restored.unwrap().unwrap();
+        assert!((one.process(rest), other.process(rest)) == expected);
+
+        checkpoints.save(&mut [&mut one], &Progress::default()).await.unwrap();
+        let checkpoints = Checkpoints::open(store, layout).await.unwrap();
+        let gone = checkpoints.restore(&named("other"), &fixture.other, None, ENTITIES_MAX).await;
+        assert!(gone.unwrap().is_none());
+        let kept = checkpoints.restore(&named("one"), &fixture.module, None, ENTITIES_MAX).await;
+        assert_eq!(kept.unwrap().unwrap().next_offset(), 900);
+    });
+}
+
+#[test]
 fn a_checkpoint_of_another_source_is_told() {
     block_on(async {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());

@@ -6,6 +6,7 @@ use super::ownership::{Found, Ownerships};
 use super::source::{Beginning, HubSource};
 use async_trait::async_trait;
 use std::collections::{BTreeSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -85,6 +86,15 @@ impl Processor {
         }
     }
 
+    /// Three to five quarters of the interval. Hosts that were started together would otherwise look
+    /// together for ever: each renews in the moment in which the other claims, and no claim succeeds.
+    fn pause(&self) -> Duration {
+        let mut hasher = DefaultHasher::new();
+        (self.ownerships.me(), self.turn).hash(&mut hasher);
+        let spread = hasher.finish() as f64 / u64::MAX as f64;
+        self.interval.mul_f64(0.75 + spread / 2.0)
+    }
+
     fn tell(&self, trouble: Option<String>) {
         self.reports.set(NAME, Report { runners: Vec::new(), trouble });
     }
@@ -108,7 +118,7 @@ impl Partitions for Processor {
                 return Ok(Some(change));
             }
             sleep_until(self.next_look).await;
-            self.next_look = Instant::now() + self.interval;
+            self.next_look = Instant::now() + self.pause();
             match self.look().await {
                 Ok(()) => self.tell(None),
                 Err(error) => {

@@ -316,7 +316,9 @@ fn owned(host: &Process) -> usize {
         let Some(partition) = entry["fields"]["partition"].as_str() else { continue };
         match entry["fields"]["message"].as_str() {
             Some("a partition was claimed") => drop(owned.insert(partition.to_owned())),
-            Some("a partition went to another host") => drop(owned.remove(partition)),
+            Some("a partition went to another host" | "another host works on a partition now") => {
+                owned.remove(partition);
+            }
             _ => {}
         }
     }
@@ -336,7 +338,8 @@ fn finish(host: &mut Process) -> Result<()> {
 
 fn clear(workshop: &Workshop, name: &str) -> Result<()> {
     fs::remove_dir_all(workshop.path(&format!("{name}.state")))?;
-    for path in [workshop.verdicts(name), workshop.path(&format!("{name}.log"))] {
+    let dead_letters = workshop.path(&format!("{name}.dead-letters.ndjson"));
+    for path in [workshop.verdicts(name), dead_letters, workshop.path(&format!("{name}.log"))] {
         fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
     }
     Ok(())
