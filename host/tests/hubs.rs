@@ -18,7 +18,7 @@ use twinge_eventhubs::{
 };
 
 const PARTITIONS: usize = 4;
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A host with a broker of its own, and the way into that.
 struct Hubs {

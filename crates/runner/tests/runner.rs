@@ -272,9 +272,11 @@ fn detectors_of_a_partition_share_a_checkpoint_and_one_that_is_taken_away_is_for
         let expected = (one.process(rest), other.process(rest));
 
         let mut checkpoints = Checkpoints::open(Arc::clone(&store), layout.clone()).await.unwrap();
-        let restored = checkpoints.restore(&named("one"), &fixture.module, None, ENTITIES_MAX).await;
+        let restored =
+            checkpoints.restore(&named("one"), &fixture.module, None, ENTITIES_MAX).await;
         let mut one = restored.unwrap().unwrap();
-        let restored = checkpoints.restore(&named("other"), &fixture.other, None, ENTITIES_MAX).await;
+        let restored =
+            checkpoints.restore(&named("other"), &fixture.other, None, ENTITIES_MAX).await;
         let mut other = restored.unwrap().unwrap();
         assert!((one.process(rest), other.process(rest)) == expected);
 
