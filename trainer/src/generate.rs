@@ -1,10 +1,10 @@
 //! `trainer generate`: streams of events with labelled anomalies.
 
 use crate::data::Usage;
+use crate::progress::progress_bar;
 use crate::{send, tell};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressStyle};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
@@ -120,14 +120,4 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         world.name()
     ));
     Ok(())
-}
-
-/// A bar that counts events.
-pub(crate) fn progress_bar(events: u64) -> ProgressBar {
-    let bar = ProgressBar::new(events);
-    bar.set_style(
-        ProgressStyle::with_template("{wide_bar} {pos}/{len} events  {per_sec}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
-    bar
 }

@@ -6,6 +6,7 @@ mod evaluate;
 mod generate;
 mod inspect;
 mod keys;
+mod progress;
 mod score;
 mod send;
 mod train;

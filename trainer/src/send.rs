@@ -1,7 +1,7 @@
 //! `trainer send`: events to Event Hubs, at a set rate or as fast as it goes.
 
 use crate::data::Usage;
-use crate::generate::progress_bar;
+use crate::progress::progress_bar;
 use crate::tell;
 use anyhow::{Context, Result};
 use serde_json::Value;

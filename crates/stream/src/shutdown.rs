@@ -23,7 +23,7 @@ pub fn on_signals(
             if round > 0 {
                 std::process::exit(130);
             }
-            tracing::info!("stopping: a checkpoint is taken, and what was accepted and not scored yet waits in the journal; a second signal ends at once");
+            tracing::info!("stopping: a checkpoint is taken, and what was not scored yet waits in the journal or at its source; a second signal ends at once");
             stop.cancel();
         }
     });
