@@ -39,6 +39,9 @@ use twinge_stream::sink::{Sink, SinkError};
 const PATIENCE: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Share of the time until takeover after which a silent owner's partitions are free.
+const SILENT_SHARE: f64 = 0.65;
+
 /// Event Hubs for a host.
 #[derive(Debug)]
 pub(crate) struct Hubs {
@@ -111,7 +114,9 @@ impl Extension for Hubs {
         let store = plan.checkpoints.open().await?;
         let me = plan.name.clone();
         let names = (namespace.name(), plan.hub.as_str(), plan.group.as_str());
-        let expiry_ms = i64::try_from(plan.ownership_expiry.as_millis()).unwrap_or(i64::MAX);
+        // Silence, and then a look at it, must fit into the time that was promised: an owner looks
+        // at least four times before it counts as silent.
+        let expiry_ms = (plan.ownership_expiry.as_millis() as f64 * SILENT_SHARE) as i64;
         tracing::info!(
             namespace = namespace.name(),
             hub = plan.hub,
@@ -134,7 +139,7 @@ impl Extension for Hubs {
             partitions,
             ownerships: Ownerships::new(Arc::clone(&store), names, me.clone(), expiry_ms),
             store,
-            interval: plan.ownership_expiry / 4,
+            interval: plan.ownership_expiry / 8,
             clock: Arc::new(SystemClock::new()) as Arc<dyn Clock>,
             reports: reports.clone(),
             running: BTreeSet::new(),
