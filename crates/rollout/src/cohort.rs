@@ -1,0 +1,155 @@
+//! Which devices belong to a share of the fleet: a stable hash of name and salt, so that every
+//! device knows by itself, cohorts of growing shares contain each other, and nobody is canary for
+//! ever.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::Stage;
+
+/// Salts that are tried for one in which no cohort is larger than its share.
+const SALTS_MAX: u32 = 256;
+
+/// A share in per cent, kept in hundredths; in JSON a number such as `2.5`.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct Percent(u16);
+
+impl Percent {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// All.
+    pub const ALL: Self = Self(10_000);
+
+    /// A whole number of per cent, at most 100.
+    pub const fn new(percent: u8) -> Self {
+        Self(if percent > 100 { 10_000 } else { percent as u16 * 100 })
+    }
+
+    /// Hundredths of a per cent.
+    pub const fn hundredths(self) -> u16 {
+        self.0
+    }
+
+    /// The share as a fraction of one.
+    pub fn fraction(self) -> f64 {
+        f64::from(self.0) / 10_000.0
+    }
+
+    /// How many of `count` the share is, rounded down.
+    pub fn of(self, count: usize) -> usize {
+        (count as u128 * u128::from(self.0) / 10_000) as usize
+    }
+}
+
+impl TryFrom<f64> for Percent {
+    type Error = String;
+
+    fn try_from(percent: f64) -> Result<Self, String> {
+        if (0.0..=100.0).contains(&percent) {
+            Ok(Self((percent * 100.0).round() as u16))
+        } else {
+            Err(format!("{percent} is no share: it must lie between 0 and 100 per cent"))
+        }
+    }
+}
+
+impl From<Percent> for f64 {
+    fn from(percent: Percent) -> Self {
+        Self::from(percent.0) / 100.0
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} %", f64::from(*self))
+    }
+}
+
+/// The place of a device among all, from 0 to 9,999: it is in the cohort of every share above.
+pub fn position(salt: &str, device: &str) -> u16 {
+    let mut hash = Sha256::new();
+    hash.update((salt.len() as u64).to_le_bytes());
+    hash.update(salt);
+    hash.update(device);
+    let digest = hash.finalize();
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    (u64::from_le_bytes(first) % 10_000) as u16
+}
+
+/// A salt for a new rollout, the first after `seed` in which no stage's cohort holds more of the
+/// known devices than its share; the one that comes nearest, if none does.
+///
+/// Chance alone would give a canary of one per cent twice the devices now and then.
+pub fn choose_salt<'a>(
+    seed: &str,
+    stages: &[Stage],
+    devices: impl Iterator<Item = &'a str> + Clone,
+) -> String {
+    let excess = |salt: &str| {
+        let mut positions: Vec<u16> =
+            devices.clone().map(|device| position(salt, device)).collect();
+        positions.sort_unstable();
+        let over = |stage: &Stage| {
+            let held = positions.partition_point(|position| *position < stage.act.hundredths());
+            held.saturating_sub(stage.act.of(positions.len()))
+        };
+        stages.iter().map(over).sum::<usize>()
+    };
+    let salts = (0..SALTS_MAX).map(|number| format!("{seed}-{number}"));
+    let mut best: Option<(usize, String)> = None;
+    for salt in salts {
+        let excess = excess(&salt);
+        if best.as_ref().is_none_or(|(least, _)| excess < *least) {
+            best = Some((excess, salt));
+        }
+        if excess == 0 {
+            break;
+        }
+    }
+    best.map(|(_, salt)| salt).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Policy;
+
+    #[test]
+    fn positions_never_change() {
+        // Pinned: devices in the field compute them with the versions they have.
+        assert_eq!(position("a-0", "pump-7"), position("a-0", "pump-7"));
+        let pinned = ["pump-1", "pump-2", "gateway-0001"].map(|name| position("salt-0", name));
+        assert_eq!(pinned, [8296, 3884, 3671]);
+    }
+
+    #[test]
+    fn cohorts_hold_at_most_their_share() {
+        for count in [1, 7, 200, 5_000] {
+            let names: Vec<String> = (0..count).map(|number| format!("device-{number}")).collect();
+            let stages = Policy::default().stages;
+            let salt = choose_salt("digest", &stages, names.iter().map(String::as_str));
+            for stage in stages {
+                let held = names
+                    .iter()
+                    .filter(|name| position(&salt, name) < stage.act.hundredths())
+                    .count();
+                assert!(held <= stage.act.of(count), "{count} {stage:?} {held}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_share_is_a_number_of_per_cent() {
+        assert_eq!(serde_json::from_str::<Percent>("2.5").unwrap(), Percent(250));
+        assert_eq!(serde_json::to_string(&Percent::new(10)).unwrap(), "10.0");
+        for wrong in ["-1", "100.5", "1e400", "\"5\""] {
+            assert!(serde_json::from_str::<Percent>(wrong).is_err(), "{wrong}");
+        }
+    }
+}
