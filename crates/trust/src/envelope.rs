@@ -3,6 +3,8 @@
 //! Knows nothing of what a payload means; its type only keeps one kind of document from being
 //! passed off as another.
 
+use std::collections::BTreeSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -46,10 +48,14 @@ pub struct Verified {
 impl Envelope {
     /// Wraps and signs a payload.
     pub fn sign(payload_type: &str, payload: Vec<u8>, key: &SigningKey) -> Self {
-        let mut envelope =
-            Self { payload_type: payload_type.to_owned(), payload, signatures: Vec::new() };
+        let mut envelope = Self::unsigned(payload_type, payload);
         envelope.add_signature(key);
         envelope
+    }
+
+    /// Wraps a payload that is yet to be signed.
+    pub(crate) fn unsigned(payload_type: &str, payload: Vec<u8>) -> Self {
+        Self { payload_type: payload_type.to_owned(), payload, signatures: Vec::new() }
     }
 
     /// Adds a signature, in place of one that the same key made before.
@@ -119,6 +125,28 @@ impl Envelope {
         }
         let (place, key_id) = believed.ok_or(nearest)?;
         Ok(Verified { payload: self.payload.clone(), key_id, role: roles[place] })
+    }
+
+    /// The different keys with a good signature that hold `role`. The error, if there is none, is
+    /// that of the signature which came nearest.
+    pub(crate) fn signers(
+        &self,
+        payload_type: &str,
+        keyring: &Keyring,
+        role: Role,
+    ) -> Result<BTreeSet<KeyId>, TrustError> {
+        self.check_shape(payload_type)?;
+        let message = self.signed_bytes();
+        let mut signers = BTreeSet::new();
+        let mut nearest = TrustError::NotSigned;
+        for signature in &self.signatures {
+            match signature.check(&message, keyring, &[role]) {
+                Ok((_, key_id)) => drop(signers.insert(key_id)),
+                Err(error) if nearness(&error) > nearness(&nearest) => nearest = error,
+                Err(_) => {}
+            }
+        }
+        if signers.is_empty() { Err(nearest) } else { Ok(signers) }
     }
 
     /// The payload on nobody's word: to show it to people, never to act on it.

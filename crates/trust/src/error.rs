@@ -53,6 +53,55 @@ pub enum TrustError {
         /// The key that is there twice.
         key_id: String,
     },
+    /// A payload is not a root of trust.
+    #[error("read root of trust: the payload is not a root this version understands")]
+    MalformedRoot {
+        /// Where and why reading stopped.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A root does not follow the one that is believed.
+    #[error(
+        "accept root of trust: version {found} does not follow version {seen}; somebody serves \
+         an old root, or one between is missing"
+    )]
+    RootVersion {
+        /// The version that is believed.
+        seen: u64,
+        /// The version of the document.
+        found: u64,
+    },
+    /// Too few root keys signed a root.
+    #[error(
+        "accept root of trust: {found} root keys of version {version} signed it, {needed} must; \
+         have more of them sign it"
+    )]
+    RootThreshold {
+        /// The version whose keys are asked for.
+        version: u64,
+        /// How many must sign.
+        needed: usize,
+        /// How many did.
+        found: usize,
+    },
+    /// A payload is not an enrolment.
+    #[error("read enrolment: the payload is not an enrolment; enrol the device again")]
+    MalformedEnrolment {
+        /// Where and why reading stopped.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// An enrolment speaks of another device or another key.
+    #[error(
+        "verify device {device:?}: its enrolment is that of {enrolled:?} or of another key; \
+         enrol it again"
+    )]
+    OtherDevice {
+        /// The device of the enrolment.
+        enrolled: String,
+        /// The device that was asked for.
+        device: String,
+    },
     /// Bytes are not a DSSE envelope.
     #[error("read envelope: it is not DSSE JSON; fetch or publish it again")]
     MalformedEnvelope {

@@ -9,19 +9,23 @@
 #![forbid(unsafe_code)]
 
 mod digest;
+mod enrolment;
 mod envelope;
 mod error;
 mod key;
 mod keyring;
 mod module;
+mod root;
 mod statement;
 
 pub use digest::Digest;
+pub use enrolment::{DeviceEnvelope, Enrolment, Standing};
 pub use envelope::{Envelope, SIGNATURES_MAX, Verified};
 pub use error::TrustError;
 pub use key::{KeyId, PublicKey, SigningKey};
 pub use keyring::{Keyring, Role, TrustedKey};
 pub use module::{Provenance, VerifiedModule};
+pub use root::{Root, TrustedRoot};
 pub use statement::{Artefact, Statement};
 
 /// Writing our own documents as JSON cannot fail: they have only text for keys, and no value of
