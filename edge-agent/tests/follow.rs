@@ -240,7 +240,6 @@ fn statement(module: &[u8], manifest: &Manifest) -> Statement {
         module_bytes: module.len() as u64,
         manifest: serde_json::to_value(manifest).unwrap(),
         metrics: Value::Null,
-        artefacts: Vec::new(),
     }
 }
 

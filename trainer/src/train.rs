@@ -152,7 +152,6 @@ fn statement(module: &[u8], manifest: &Manifest) -> Result<Statement> {
         module_bytes: module.len() as u64,
         manifest: serde_json::to_value(manifest)?,
         metrics: serde_json::to_value(&manifest.metrics)?,
-        artefacts: Vec::new(),
     })
 }
 

@@ -63,7 +63,6 @@ fn statement(version: u32) -> Statement {
         module_bytes: module(version).len() as u64,
         manifest: Value::Null,
         metrics: Value::Null,
-        artefacts: Vec::new(),
     }
 }
 

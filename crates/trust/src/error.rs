@@ -165,6 +165,29 @@ pub enum TrustError {
         #[source]
         source: serde_json::Error,
     },
+    /// The artefact is not the one that its statement speaks of.
+    #[error(
+        "verify artefact: expected {expected} of {expected_bytes} bytes, found {found} of \
+         {found_bytes} bytes; it is truncated or altered, fetch it again"
+    )]
+    WrongArtefact {
+        /// The digest that was signed.
+        expected: Digest,
+        /// The digest of the bytes at hand.
+        found: Digest,
+        /// The length that was signed.
+        expected_bytes: u64,
+        /// The length of the bytes at hand.
+        found_bytes: u64,
+    },
+    /// The artefact was compiled from another module.
+    #[error("verify artefact: it was compiled from module {found}, not {wanted}; precompile that")]
+    ArtefactOfOtherModule {
+        /// The digest of the module at hand.
+        wanted: Digest,
+        /// The digest of the module that the statement names.
+        found: Digest,
+    },
     /// The module is not the one that the statement speaks of.
     #[error(
         "verify module: expected {expected} of {expected_bytes} bytes, found {found} of \

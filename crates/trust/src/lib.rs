@@ -2,12 +2,14 @@
 //! module that has been verified.
 //!
 //! Everything signed travels in a DSSE [`Envelope`]; a [`Keyring`] says whose signature counts for
-//! what; bytes become runnable only by turning into a [`VerifiedModule`].
+//! what; bytes become runnable only by turning into a [`VerifiedModule`], machine code by turning
+//! into a [`VerifiedArtefact`].
 //!
 //! This crate is pure. It knows no files, no network and no clock, makes no random numbers (a
 //! seed is passed in), and does not know what a channel is or how a module is run.
 #![forbid(unsafe_code)]
 
+mod artefact;
 mod digest;
 mod enrolment;
 mod envelope;
@@ -18,6 +20,7 @@ mod module;
 mod root;
 mod statement;
 
+pub use artefact::{ArtefactIdentity, ArtefactStatement, VerifiedArtefact};
 pub use digest::Digest;
 pub use enrolment::{DeviceEnvelope, Enrolment, Standing};
 pub use envelope::{Envelope, SIGNATURES_MAX, Verified};
@@ -26,7 +29,7 @@ pub use key::{KeyId, PublicKey, SigningKey};
 pub use keyring::{Keyring, Role, TrustedKey};
 pub use module::{Provenance, VerifiedModule};
 pub use root::{Root, TrustedRoot};
-pub use statement::{Artefact, Statement};
+pub use statement::Statement;
 
 /// Writing our own documents as JSON cannot fail: they have only text for keys, and no value of
 /// theirs refuses to be written.

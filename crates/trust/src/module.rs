@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::{Artefact, Digest, Envelope, KeyId, Keyring, Role, Statement, TrustError};
+use crate::{Digest, Envelope, KeyId, Keyring, Role, Statement, TrustError};
 
 /// The bytes of a module that somebody answers for.
 #[derive(Clone, Debug)]
@@ -12,7 +12,6 @@ pub struct VerifiedModule {
     digest: Digest,
     statement: Option<Arc<Statement>>,
     provenance: Provenance,
-    native: bool,
 }
 
 /// On whose word a module is run.
@@ -44,9 +43,8 @@ impl VerifiedModule {
         let statement = Statement::from_json(&verified.payload)?;
         let bytes = bytes.into();
         let digest = check_bytes(&bytes, &statement)?;
-        let native = envelope.verify(Statement::PAYLOAD_TYPE, keyring, Role::Native).is_ok();
         let provenance = Provenance::Signed { key_id: verified.key_id, role: verified.role };
-        Ok(Self { bytes, digest, statement: Some(Arc::new(statement)), provenance, native })
+        Ok(Self { bytes, digest, statement: Some(Arc::new(statement)), provenance })
     }
 
     /// Takes bytes on nobody's word. Only for what the operator named on the command line
@@ -54,7 +52,7 @@ impl VerifiedModule {
     pub fn allow_unsigned(bytes: impl Into<Arc<[u8]>>) -> Self {
         let bytes = bytes.into();
         let digest = Digest::of(&bytes);
-        Self { bytes, digest, statement: None, provenance: Provenance::Unsigned, native: false }
+        Self { bytes, digest, statement: None, provenance: Provenance::Unsigned }
     }
 
     /// The module.
@@ -75,13 +73,6 @@ impl VerifiedModule {
     /// What the publisher says of the module; nothing for an unsigned one.
     pub fn statement(&self) -> Option<&Statement> {
         self.statement.as_deref()
-    }
-
-    /// The precompiled forms that may be run: those of the statement if a key with the role
-    /// native signed it too, else none.
-    pub fn artefacts(&self) -> &[Artefact] {
-        let statement = self.statement.as_ref().filter(|_| self.native);
-        statement.map_or(&[], |statement| &statement.artefacts)
     }
 }
 
@@ -115,13 +106,6 @@ mod tests {
     }
 
     fn statement() -> Statement {
-        let artefact = Artefact {
-            target: "x86_64-unknown-linux-gnu".to_owned(),
-            engine_version: "48.0.0".to_owned(),
-            settings_digest: Digest::of(b"settings"),
-            digest: Digest::of(b"code"),
-            bytes: 4,
-        };
         Statement {
             detector: "pump".to_owned(),
             version: "1".to_owned(),
@@ -129,7 +113,6 @@ mod tests {
             module_bytes: MODULE.len() as u64,
             manifest: Value::Null,
             metrics: json!({"auc": 0.9}),
-            artefacts: vec![artefact],
         }
     }
 
@@ -169,21 +152,10 @@ mod tests {
     }
 
     #[test]
-    fn machine_code_needs_the_third_key() {
-        let mut envelope = statement().sign(&key(2));
-        let artefacts = |envelope: &Envelope| {
-            VerifiedModule::verify(MODULE, envelope, &keyring()).unwrap().artefacts().len()
-        };
-        assert_eq!(artefacts(&envelope), 0);
-        envelope.add_signature(&key(3));
-        assert_eq!(artefacts(&envelope), 1);
-    }
-
-    #[test]
     fn an_unsigned_module_says_so() {
         let module = VerifiedModule::allow_unsigned(MODULE);
         assert_eq!(module.provenance(), Provenance::Unsigned);
-        assert!(module.statement().is_none() && module.artefacts().is_empty());
+        assert!(module.statement().is_none());
     }
 
     #[test]
@@ -194,5 +166,16 @@ mod tests {
         assert_eq!(Statement::from_json(&payload).unwrap(), statement());
         let envelope = Envelope::sign(Statement::PAYLOAD_TYPE, payload, &key(1));
         assert!(VerifiedModule::verify(MODULE, &envelope, &keyring()).is_ok());
+    }
+
+    /// Statements once had a list of artefacts, which no key of the role native ever signed.
+    #[test]
+    fn a_statement_with_a_list_of_artefacts_is_read() {
+        let mut value = serde_json::to_value(statement()).unwrap();
+        value["artefacts"] = json!([{"target": "x86_64-unknown-linux-gnu", "bytes": 4}]);
+        let payload = serde_json::to_vec(&value).unwrap();
+        let envelope = Envelope::sign(Statement::PAYLOAD_TYPE, payload, &key(1));
+        let module = VerifiedModule::verify(MODULE, &envelope, &keyring()).unwrap();
+        assert_eq!(module.statement(), Some(&statement()));
     }
 }
