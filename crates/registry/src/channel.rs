@@ -5,6 +5,7 @@
 //! wise.
 
 use serde::{Deserialize, Serialize};
+use twinge_rollout::{Policy, PolicyError, Rollout};
 use twinge_trust::{Digest, Envelope, SigningKey};
 
 use crate::Name;
@@ -28,9 +29,15 @@ pub struct Channel {
     /// The module whose verdicts count.
     #[serde(default)]
     pub champion: Option<Target>,
-    /// The module that runs in shadow beside it.
+    /// The module that is rolled out: in shadow beside it, and later on some devices in its place.
     #[serde(default)]
     pub challenger: Option<Target>,
+    /// How far the challenger has come; without it, it is in shadow only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
+    /// How challengers are rolled out here.
+    #[serde(default)]
+    pub policy: Policy,
     /// Earlier champions, newest first, at most [`HISTORY_MAX`].
     #[serde(default)]
     pub history: Vec<Target>,
@@ -50,6 +57,10 @@ pub struct Target {
     pub digest: Digest,
     /// Its version, for people.
     pub version: String,
+    /// The serial of the document that put the module on its way. A device that left the module
+    /// by itself takes it again only after a later one.
+    #[serde(default)]
+    pub since: u64,
 }
 
 /// Why a channel cannot change in the way asked for.
@@ -78,6 +89,9 @@ pub enum TransitionError {
         /// The champion, if there is one.
         found: Option<Digest>,
     },
+    /// There is no challenger.
+    #[error("hold the rollout: nothing is rolled out; publish a module first")]
+    NothingRolledOut,
     /// There is no earlier champion.
     #[error("roll back: the channel has no earlier champion; publish and promote a good module")]
     NoHistory,
@@ -87,6 +101,28 @@ pub enum TransitionError {
         /// The module to go back to.
         wanted: Digest,
     },
+    /// The stage to go to is not one after the present.
+    #[error("go on to stage {wanted}: the rollout is at stage {found} of {count}; look again")]
+    NotAhead {
+        /// The stage to go to, from zero.
+        wanted: u16,
+        /// The present stage.
+        found: u16,
+        /// How many stages the policy has.
+        count: usize,
+    },
+    /// A retrainer's module cannot displace one that acts somewhere.
+    #[error(
+        "try another module in shadow: {digest} is being rolled out and acts on devices; wait, \
+         or have a promoter roll it back"
+    )]
+    ChallengerActs {
+        /// The module that is rolled out.
+        digest: Digest,
+    },
+    /// A policy makes no sense.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// A sensitivity makes no sense.
     #[error("set sensitivity {value}: it must be a finite number above zero")]
     BadSensitivity {
@@ -119,42 +155,89 @@ impl Channel {
             expires_ms: 0,
             champion: None,
             challenger: None,
+            rollout: None,
+            policy: Policy::default(),
             history: Vec::new(),
             sensitivity: None,
             endorsement: None,
         }
     }
 
-    /// The next document, with another module in shadow.
-    pub fn with_challenger(&self, challenger: Target) -> Result<Self, TransitionError> {
-        if is(self.champion.as_ref(), &challenger.digest) {
-            return Err(TransitionError::AlreadyChampion { digest: challenger.digest });
+    /// The next document, with another module in shadow, at the beginning of a rollout.
+    pub fn with_challenger(
+        &self,
+        digest: Digest,
+        version: String,
+        rollout: Rollout,
+    ) -> Result<Self, TransitionError> {
+        if is(self.champion.as_ref(), &digest) {
+            return Err(TransitionError::AlreadyChampion { digest });
         }
-        Ok(Self { challenger: Some(challenger), ..self.renewed()? })
+        if let Some((acting, _)) = self.acting() {
+            return Err(TransitionError::ChallengerActs { digest: acting.digest });
+        }
+        let next = self.renewed()?;
+        let challenger = Some(Target { digest, version, since: next.serial });
+        Ok(Self { challenger, rollout: Some(Rollout { stage: 0, ..rollout }), ..next })
     }
 
-    /// The next document, with no module in shadow.
+    /// The next document, in which no module is rolled out.
     pub fn without_challenger(&self) -> Result<Self, TransitionError> {
-        Ok(Self { challenger: None, ..self.renewed()? })
+        Ok(Self { challenger: None, rollout: None, ..self.renewed()? })
+    }
+
+    /// The next document, in which the challenger is at a later stage, entered now.
+    pub fn advance(
+        &self,
+        challenger: &Digest,
+        stage: u16,
+        now_ms: i64,
+    ) -> Result<Self, TransitionError> {
+        self.check_challenger(challenger)?;
+        let rollout = self.rollout.clone().unwrap_or_default();
+        let count = self.policy.stages.len();
+        if stage <= rollout.stage || usize::from(stage) >= count {
+            let found = rollout.stage;
+            return Err(TransitionError::NotAhead { wanted: stage, found, count });
+        }
+        let rollout = Rollout { stage, entered_ms: now_ms, hold: None, ..rollout };
+        Ok(Self { rollout: Some(rollout), ..self.renewed()? })
+    }
+
+    /// The next document, in which the rollout is held for a reason, or goes on again.
+    pub fn with_hold(&self, hold: Option<String>) -> Result<Self, TransitionError> {
+        let Some(challenger) = &self.challenger else {
+            return Err(TransitionError::NothingRolledOut);
+        };
+        let seed = challenger.digest.to_string();
+        let rollout = self.rollout.clone().unwrap_or(Rollout { salt: seed, ..Rollout::default() });
+        Ok(Self { rollout: Some(Rollout { hold, ..rollout }), ..self.renewed()? })
+    }
+
+    /// The next document, with another policy for this rollout and those after it.
+    pub fn with_policy(&self, policy: Policy) -> Result<Self, TransitionError> {
+        policy.check()?;
+        if let Some((acting, _)) = self.acting() {
+            return Err(TransitionError::ChallengerActs { digest: acting.digest });
+        }
+        Ok(Self { policy, ..self.renewed()? })
     }
 
     /// The next document, in which the challenger is champion and the old champion heads the
     /// history. The challenger is named, so that nobody promotes one that they did not look at.
     pub fn promote(&self, challenger: &Digest) -> Result<Self, TransitionError> {
-        let found = self.challenger.clone().filter(|found| found.digest == *challenger);
-        let Some(champion) = found else {
-            let found = self.challenger.as_ref().map(|found| found.digest);
-            return Err(TransitionError::NotChallenger { wanted: *challenger, found });
-        };
+        let champion = self.check_challenger(challenger)?.clone();
         let earlier = self.champion.iter().chain(&self.history);
         let history = earlier.filter(|target| target.digest != champion.digest);
         let history = history.take(HISTORY_MAX).cloned().collect();
-        Ok(Self { champion: Some(champion), challenger: None, history, ..self.renewed()? })
+        let next = self.without_challenger()?;
+        Ok(Self { champion: Some(champion), history, ..next })
     }
 
     /// The next document, in which an earlier champion is champion again: the one named, else the
     /// newest. The champion that is left, and those between, leave the history, so that going
-    /// back once more never comes to them.
+    /// back once more never comes to them. What is rolled out at the time is withdrawn if it acts
+    /// anywhere: it was compared with the champion that is left.
     pub fn rollback(&self, to: Option<&Digest>) -> Result<Self, TransitionError> {
         let place = match to {
             None if self.history.is_empty() => return Err(TransitionError::NoHistory),
@@ -165,10 +248,16 @@ impl Channel {
                 .position(|target| target.digest == *wanted)
                 .ok_or(TransitionError::NotInHistory { wanted: *wanted })?,
         };
-        let champion = self.history[place].clone();
-        let challenger = self.challenger.clone().filter(|found| found.digest != champion.digest);
+        let next = match self.acting() {
+            Some(_) => self.without_challenger()?,
+            None => self.renewed()?,
+        };
+        let champion = Target { since: next.serial, ..self.history[place].clone() };
+        let kept = |found: &&Target| found.digest != champion.digest;
+        let challenger = next.challenger.as_ref().filter(kept).cloned();
+        let rollout = next.rollout.clone().filter(|_| challenger.is_some());
         let history = self.history[place + 1..].to_vec();
-        Ok(Self { champion: Some(champion), challenger, history, ..self.renewed()? })
+        Ok(Self { champion: Some(champion), challenger, rollout, history, ..next })
     }
 
     /// The next document, with another sensitivity.
@@ -197,11 +286,26 @@ impl Channel {
         serde_json::from_slice(payload)
     }
 
+    /// The challenger and where it stands, if its verdicts count on some devices.
+    pub fn acting(&self) -> Option<(&Target, &Rollout)> {
+        let (challenger, rollout) = (self.challenger.as_ref()?, self.rollout.as_ref()?);
+        rollout.stage(&self.policy)?.acts().then_some((challenger, rollout))
+    }
+
     /// Whether two documents have the same verdicts count, now and after going back: champion,
-    /// history and sensitivity. That is what only a promoter may change.
+    /// history, sensitivity, and a challenger that acts; and whether the next steps are taken by
+    /// the same policy. That is what only a promoter may change.
     pub fn same_verdicts(&self, other: &Self) -> bool {
-        (&self.champion, &self.history, self.sensitivity)
-            == (&other.champion, &other.history, other.sensitivity)
+        (&self.champion, &self.history, self.sensitivity, &self.policy, self.acting())
+            == (&other.champion, &other.history, other.sensitivity, &other.policy, other.acting())
+    }
+
+    fn check_challenger(&self, wanted: &Digest) -> Result<&Target, TransitionError> {
+        let found = self.challenger.as_ref();
+        found.filter(|found| found.digest == *wanted).ok_or_else(|| {
+            let found = found.map(|found| found.digest);
+            TransitionError::NotChallenger { wanted: *wanted, found }
+        })
     }
 
     fn to_json(&self) -> Vec<u8> {
@@ -220,7 +324,12 @@ mod tests {
 
     fn target(version: u32) -> Target {
         let version = version.to_string();
-        Target { digest: Digest::of(version.as_bytes()), version }
+        Target { digest: Digest::of(version.as_bytes()), version, since: 0 }
+    }
+
+    fn challenged(channel: &Channel, version: u32) -> Result<Channel, TransitionError> {
+        let Target { digest, version, .. } = target(version);
+        channel.with_challenger(digest, version, Rollout::default())
     }
 
     fn blank() -> Channel {
@@ -230,7 +339,7 @@ mod tests {
     /// A channel on which versions 1 to `last` were promoted in turn.
     fn promoted(last: u32) -> Channel {
         (1..=last).fold(blank(), |channel, version| {
-            let channel = channel.with_challenger(target(version)).unwrap();
+            let channel = challenged(&channel, version).unwrap();
             channel.promote(&target(version).digest).unwrap()
         })
     }
@@ -243,33 +352,62 @@ mod tests {
     fn promoting_remembers_the_old_champion() {
         let channel = promoted(3);
         assert_eq!((channel.serial, &channel.challenger), (6, &None));
-        assert_eq!(channel.champion, Some(target(3)));
+        assert_eq!(channel.champion, Some(Target { since: 5, ..target(3) }));
         assert_eq!(versions(&channel.history), [2, 1]);
         assert_eq!(versions(&promoted(30).history), (14..30).rev().collect::<Vec<_>>());
-        let back = channel.with_challenger(target(1)).unwrap().promote(&target(1).digest).unwrap();
+        let back = challenged(&channel, 1).unwrap().promote(&target(1).digest).unwrap();
         assert_eq!(versions(&back.history), [3, 2], "a champion is not its own past");
     }
 
     #[test]
     fn going_back_never_returns_to_what_was_left() {
-        let channel = promoted(4).with_challenger(target(5)).unwrap();
+        let channel = challenged(&promoted(4), 5).unwrap();
         let newest = channel.rollback(None).unwrap();
         assert_eq!(newest.serial, channel.serial + 1);
-        assert_eq!((&newest.champion, &newest.challenger), (&Some(target(3)), &Some(target(5))));
+        let back = Target { since: newest.serial, ..target(3) };
+        assert_eq!((&newest.champion, &newest.challenger), (&Some(back), &channel.challenger));
         assert_eq!(versions(&newest.history), [2, 1]);
         let named = channel.rollback(Some(&target(2).digest)).unwrap();
-        assert_eq!((&named.champion, versions(&named.history)), (&Some(target(2)), vec![1]));
+        assert_eq!(named.champion.map(|champion| champion.digest), Some(target(2).digest));
+        assert_eq!(versions(&named.history), [1]);
+    }
+
+    #[test]
+    fn a_challenger_goes_through_its_stages() {
+        let shadow = challenged(&promoted(2), 3).unwrap();
+        assert_eq!(shadow.acting(), None);
+        let canary = shadow.advance(&target(3).digest, 1, 50).unwrap();
+        let (acting, rollout) = canary.acting().unwrap();
+        assert_eq!((acting.digest, rollout.stage, rollout.entered_ms), (target(3).digest, 1, 50));
+        assert!(!canary.same_verdicts(&shadow) && shadow.same_verdicts(&promoted(2)));
+        let held = canary.with_hold(Some("wait".into())).unwrap();
+        assert_eq!(held.rollout.as_ref().unwrap().hold.as_deref(), Some("wait"));
+        assert!(challenged(&canary, 4).unwrap_err().to_string().contains("acts on devices"));
+        let back = canary.rollback(None).unwrap();
+        assert_eq!((&back.challenger, &back.rollout), (&None, &None));
+        let gone = canary.without_challenger().unwrap();
+        assert!(gone.same_verdicts(&promoted(2)));
+        let later = held.advance(&target(3).digest, 3, 60).unwrap();
+        assert_eq!(later.rollout.as_ref().unwrap().hold, None);
+        let champion = later.promote(&target(3).digest).unwrap().champion.unwrap();
+        assert_eq!(champion.since, shadow.serial, "a promotion is no new attempt");
     }
 
     #[test]
     fn what_makes_no_sense_is_told() {
         let channel = promoted(2);
-        let challenged = channel.with_challenger(target(3)).unwrap();
+        let third = challenged(&channel, 3).unwrap();
+        let bad = Policy { stages: Vec::new(), ..Policy::default() };
         let last = Channel { serial: u64::MAX, ..blank() };
         let cases = [
-            (channel.with_challenger(target(2)), "champion already"),
+            (challenged(&channel, 2), "champion already"),
             (channel.promote(&target(3).digest), "there is no challenger"),
-            (challenged.promote(&target(4).digest), "the challenger is"),
+            (third.promote(&target(4).digest), "the challenger is"),
+            (third.advance(&target(4).digest, 1, 0), "the challenger is"),
+            (third.advance(&target(3).digest, 0, 0), "at stage 0 of 4"),
+            (third.advance(&target(3).digest, 4, 0), "at stage 0 of 4"),
+            (channel.with_hold(None), "nothing is rolled out"),
+            (channel.with_policy(bad), "there is none"),
             (promoted(1).rollback(None), "no earlier champion"),
             (channel.rollback(Some(&target(9).digest)), "not in the history"),
             (channel.with_sensitivity(Some(f64::NAN)), "finite"),
@@ -285,7 +423,7 @@ mod tests {
     fn a_document_is_read_back_and_may_come_from_the_future() {
         let channel = promoted(2).with_sensitivity(Some(1.1)).unwrap();
         let mut value = serde_json::to_value(&channel).unwrap();
-        value["stages"] = serde_json::json!([]);
+        value["colour"] = serde_json::json!([]);
         assert_eq!(Channel::from_json(value.to_string().as_bytes()).unwrap(), channel);
         value["detector"] = "../pump".into();
         assert!(Channel::from_json(value.to_string().as_bytes()).is_err());

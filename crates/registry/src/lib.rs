@@ -5,6 +5,7 @@
 //! modules/<sha256>.json               the signed statement
 //! channels/<detector>/<channel>.json  the signed pointer
 //! fleet/<detector>/<device>.json      what a device reports
+//! trust/<version>.root.json           the root of trust, one after the other
 //! ```
 //!
 //! [`Store`] is the contract, [`Directory`] its local backend, and `Adls` (feature `adls`) the one
@@ -13,7 +14,7 @@
 //! [`Registry`] puts them together.
 //!
 //! This crate reads no clock, makes no keys, and does not know what a module computes, who runs
-//! it or when a challenger is good enough to be promoted.
+//! it or when a challenger is good enough for the next stage.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "adls")]
@@ -34,6 +35,7 @@ mod name;
 mod random;
 mod registry;
 mod retrying;
+mod roots;
 mod store;
 mod view;
 
@@ -47,4 +49,4 @@ pub use name::{Name, NameError};
 pub use registry::{Author, REPORT_BYTES_MAX, Registry, RegistryError, WRITE_ATTEMPTS_MAX};
 pub use retrying::{RetrySettings, Retrying};
 pub use store::{Etag, OBJECT_BYTES_MAX, Object, Store, StoreError, StorePath};
-pub use view::{Accepted, ChannelView, LastSeen, Refusal};
+pub use view::{Accepted, ChannelView, LastSeen, Opened, Refusal};

@@ -10,11 +10,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use twinge_rollout::{Policy, Rollout, choose_salt};
 use twinge_trust::{Digest, Envelope, Keyring, Role, SigningKey, TrustError, VerifiedModule};
 
 use crate::channel::is;
 use crate::{
-    Channel, ChannelView, Name, NameError, Object, Refusal, Store, StoreError, StorePath, Target,
+    Channel, ChannelView, Name, NameError, Object, Refusal, Store, StoreError, StorePath,
     TransitionError,
 };
 
@@ -27,7 +28,7 @@ pub const REPORT_BYTES_MAX: usize = 1024 * 1024;
 /// Modules and channels in one store.
 #[derive(Clone, Debug)]
 pub struct Registry {
-    store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Store>,
 }
 
 /// Who writes a channel document, on whose word they build, and for how long it holds.
@@ -57,7 +58,7 @@ pub enum RegistryError {
     #[error(transparent)]
     Transition(#[from] TransitionError),
     /// An object is not what a trusted key signed.
-    #[error("verify {path}; publish it again with a key that is trusted here")]
+    #[error("verify {path}: it is not what a key that is trusted here signed; publish it again")]
     Untrusted {
         /// The object.
         path: String,
@@ -130,6 +131,12 @@ pub enum RegistryError {
         /// The detector and version that it was published as.
         published: String,
     },
+    /// The version of a root was given to two documents.
+    #[error("put {path}: another root has that version; fetch it and build on it")]
+    RootDiffers {
+        /// The object.
+        path: String,
+    },
     /// A report is too large.
     #[error("report for {path}: {bytes} bytes are more than the {REPORT_BYTES_MAX} allowed")]
     ReportTooLarge {
@@ -167,16 +174,76 @@ impl Registry {
         let path = module_path(&Digest::of(module), "wasm")?;
         let verified = VerifiedModule::verify(module, statement, author.keyring)
             .map_err(|source| RegistryError::Untrusted { path: path.to_string(), source })?;
-        let (detector, target) = subject(&verified)?;
+        let (detector, version) = subject(&verified)?;
+        let digest = verified.digest();
         self.put_module(&path, module).await?;
         self.put_statement(&verified, statement, author.keyring).await?;
+        let devices = self.devices(&detector).await?;
         let blank = Channel::new(detector.clone(), channel.clone());
         self.update(&detector, channel, author, Some(blank), |current| {
             let there = [&current.champion, &current.challenger];
-            if there.into_iter().any(|slot| is(slot.as_ref(), &target.digest)) {
+            if there.into_iter().any(|slot| is(slot.as_ref(), &digest)) {
                 return Ok(None);
             }
-            current.with_challenger(target.clone()).map(Some)
+            let seed = format!("{:.12}-{}", digest.to_string(), current.serial);
+            let salt = choose_salt(&seed, &current.policy.stages, &devices);
+            let rollout = Rollout { salt, entered_ms: author.now_ms, ..Rollout::default() };
+            current.with_challenger(digest, version.clone(), rollout).map(Some)
+        })
+        .await
+    }
+
+    /// Takes the challenger to a later stage; if it is there or beyond already, nothing is done.
+    pub async fn advance(
+        &self,
+        detector: &Name,
+        channel: &Name,
+        challenger: &Digest,
+        stage: u16,
+        author: &Author<'_>,
+    ) -> Result<Channel, RegistryError> {
+        self.update(detector, channel, author, None, |current| {
+            let there = current.rollout.as_ref().is_some_and(|rollout| rollout.stage >= stage);
+            if there && is(current.challenger.as_ref(), challenger) {
+                return Ok(None);
+            }
+            current.advance(challenger, stage, author.now_ms).map(Some)
+        })
+        .await
+    }
+
+    /// Holds the rollout for a reason, or lets it go on again; if it is so already, nothing is
+    /// done.
+    pub async fn hold(
+        &self,
+        detector: &Name,
+        channel: &Name,
+        reason: Option<&str>,
+        author: &Author<'_>,
+    ) -> Result<Channel, RegistryError> {
+        self.update(detector, channel, author, None, |current| {
+            let now = current.rollout.as_ref().and_then(|rollout| rollout.hold.as_deref());
+            if now == reason && current.challenger.is_some() {
+                return Ok(None);
+            }
+            current.with_hold(reason.map(str::to_owned)).map(Some)
+        })
+        .await
+    }
+
+    /// Sets how modules are rolled out; if it is so already, nothing is done. A channel that is not
+    /// there begins with it.
+    pub async fn set_policy(
+        &self,
+        detector: &Name,
+        channel: &Name,
+        policy: &Policy,
+        author: &Author<'_>,
+    ) -> Result<Channel, RegistryError> {
+        let blank = Channel::new(detector.clone(), channel.clone());
+        self.update(detector, channel, author, Some(blank), |current| {
+            let there = current.policy == *policy && current.serial > 0;
+            (!there).then(|| current.with_policy(policy.clone())).transpose()
         })
         .await
     }
@@ -220,7 +287,8 @@ impl Registry {
         .await
     }
 
-    /// Takes a challenger out of the shadow slot; if it is not there, nothing is done.
+    /// Ends the rollout of a challenger, wherever it acts by then; if it is not there, nothing is
+    /// done.
     pub async fn withdraw(
         &self,
         detector: &Name,
@@ -348,16 +416,20 @@ impl Registry {
         self.settle(&path, |stored| Ok(overwrite(stored, report))).await
     }
 
+    /// The devices that ever reported on a detector, by name.
+    pub async fn devices(&self, detector: &Name) -> Result<Vec<String>, RegistryError> {
+        let paths = self.store.list(&format!("fleet/{detector}")).await?;
+        let name =
+            |path: &StorePath| Some(path.segments().nth(2)?.strip_suffix(".json")?.to_owned());
+        Ok(paths.iter().filter_map(name).collect())
+    }
+
     /// What the devices of a detector report, by device name; on nobody's word.
     pub async fn reports(&self, detector: &Name) -> Result<Vec<(String, Vec<u8>)>, RegistryError> {
         let mut reports = Vec::new();
-        for path in self.store.list(&format!("fleet/{detector}")).await? {
-            let device = path.segments().nth(2).and_then(|file| file.strip_suffix(".json"));
-            if let Some(device) = device
-                && let Some(object) = self.store.get(&path).await?
-            {
-                reports.push((device.to_owned(), object.bytes));
-            }
+        for device in self.devices(detector).await? {
+            let object = self.store.get(&report_path(detector, &device)?).await?;
+            reports.extend(object.map(|object| (device, object.bytes)));
         }
         Ok(reports)
     }
@@ -505,11 +577,10 @@ impl Author<'_> {
     }
 }
 
-/// Whose challenger a module becomes, and how the channel names it.
-fn subject(module: &VerifiedModule) -> Result<(Name, Target), NameError> {
+/// Whose challenger a module becomes, and its version.
+fn subject(module: &VerifiedModule) -> Result<(Name, String), NameError> {
     let said = module.statement().expect("a module that was verified has a statement");
-    let target = Target { digest: module.digest(), version: said.version.clone() };
-    Ok((said.detector.parse()?, target))
+    Ok((said.detector.parse()?, said.version.clone()))
 }
 
 fn read_channel(path: &StorePath, bytes: &[u8]) -> Result<(Envelope, Channel), RegistryError> {

@@ -40,6 +40,16 @@ pub struct Accepted {
     pub role: Role,
 }
 
+/// A document whose signatures were checked, and nothing else yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Opened {
+    channel: Channel,
+    /// The promoter's document that it carries, if that is genuine.
+    endorsed: Option<Channel>,
+    key_id: KeyId,
+    role: Role,
+}
+
 /// Why a document is not believed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -90,7 +100,7 @@ pub enum Refusal {
     },
     /// A retrainer changed what only a promoter may change.
     #[error(
-        "accept channel: serial {serial} changes champion, history or sensitivity, and key \
+        "accept channel: serial {serial} changes what acts or how that is decided, and key \
          {key_id} signs for shadow only; have a promoter sign it"
     )]
     NotPromoted {
@@ -120,9 +130,9 @@ impl ChannelView {
 
     /// Whether a document is believed at `now_ms`, in milliseconds since 1970.
     ///
-    /// A promoter may change everything. A retrainer's document must leave champion, history and
-    /// sensitivity as they were accepted, or carry the promoter's newer document that made them
-    /// so. The same document again is accepted again.
+    /// A promoter may change everything. A retrainer's document must leave as they were accepted
+    /// champion, history, sensitivity, policy, and a challenger that acts, or carry the promoter's
+    /// newer document that made them so. The same document again is accepted again.
     pub fn accept(
         &self,
         new: &Envelope,
@@ -130,7 +140,29 @@ impl ChannelView {
         last_seen: Option<LastSeen>,
         now_ms: i64,
     ) -> Result<Accepted, Refusal> {
-        let opened = self.open(new, keyring, &[Role::Promoter, Role::Retrainer])?;
+        self.judge(&self.open(new, keyring)?, last_seen, now_ms)
+    }
+
+    /// The first half of [`accept`](Self::accept): everything that depends on keys and not on
+    /// what this device has seen.
+    pub fn open(&self, envelope: &Envelope, keyring: &Keyring) -> Result<Opened, Refusal> {
+        let roles = [Role::Promoter, Role::Retrainer];
+        let (channel, key_id, role) = self.read(envelope, keyring, &roles)?;
+        let endorsed = channel
+            .endorsement
+            .as_ref()
+            .and_then(|endorsement| self.read(endorsement, keyring, &[Role::Promoter]).ok())
+            .map(|(channel, ..)| channel);
+        Ok(Opened { channel, endorsed, key_id, role })
+    }
+
+    /// The second half: everything that depends on what this device has seen, and on the time.
+    pub fn judge(
+        &self,
+        opened: &Opened,
+        last_seen: Option<LastSeen>,
+        now_ms: i64,
+    ) -> Result<Accepted, Refusal> {
         let seen_ms = last_seen.map_or(now_ms, |seen| seen.time_ms);
         if now_ms < seen_ms {
             return Err(Refusal::ClockSetBack { seen_ms, now_ms });
@@ -140,10 +172,10 @@ impl ChannelView {
         if now_ms >= expires_ms {
             return Err(Refusal::Expired { expires_ms, now_ms });
         }
-        self.check_authority(&opened, keyring)?;
-        let Opened { channel, key_id, role } = opened;
-        let last_seen = LastSeen { serial: channel.serial, time_ms: now_ms };
-        Ok(Accepted { channel, last_seen, key_id, role })
+        self.check_authority(opened)?;
+        let last_seen = LastSeen { serial: opened.channel.serial, time_ms: now_ms };
+        let (key_id, role) = (opened.key_id, opened.role);
+        Ok(Accepted { channel: opened.channel.clone(), last_seen, key_id, role })
     }
 
     /// Whether a document, new or old, was made by those who may: what a publisher asks before
@@ -153,17 +185,17 @@ impl ChannelView {
         envelope: &Envelope,
         keyring: &Keyring,
     ) -> Result<Channel, Refusal> {
-        let opened = self.open(envelope, keyring, &[Role::Promoter, Role::Retrainer])?;
-        self.check_authority(&opened, keyring)?;
+        let opened = self.open(envelope, keyring)?;
+        self.check_authority(&opened)?;
         Ok(opened.channel)
     }
 
-    fn open(
+    fn read(
         &self,
         envelope: &Envelope,
         keyring: &Keyring,
         roles: &[Role],
-    ) -> Result<Opened, Refusal> {
+    ) -> Result<(Channel, KeyId, Role), Refusal> {
         let verified = envelope
             .verify_any(Channel::PAYLOAD_TYPE, keyring, roles)
             .map_err(Refusal::Untrusted)?;
@@ -174,7 +206,7 @@ impl ChannelView {
                 found: format!("{}/{}", channel.detector, channel.channel),
             });
         }
-        Ok(Opened { channel, key_id: verified.key_id, role: verified.role })
+        Ok((channel, verified.key_id, verified.role))
     }
 
     fn check_serial(&self, new: &Channel, last_seen: Option<LastSeen>) -> Result<(), Refusal> {
@@ -191,19 +223,16 @@ impl ChannelView {
 
     /// An endorsement older than what was accepted does not count: with it a retrainer could
     /// bring back a champion that the promoter has replaced since.
-    fn check_authority(&self, opened: &Opened, keyring: &Keyring) -> Result<(), Refusal> {
+    fn check_authority(&self, opened: &Opened) -> Result<(), Refusal> {
         let new = &opened.channel;
         let blank = Channel::new(self.detector.clone(), self.channel.clone());
         let accepted = self.accepted.as_ref().unwrap_or(&blank);
         if opened.role == Role::Promoter || new.same_verdicts(accepted) {
             return Ok(());
         }
-        let endorsed = new.endorsement.as_ref().is_some_and(|endorsement| {
-            self.open(endorsement, keyring, &[Role::Promoter]).is_ok_and(|endorsed| {
-                let serial = endorsed.channel.serial;
-                let between = accepted.serial < serial && serial < new.serial;
-                between && endorsed.channel.same_verdicts(new)
-            })
+        let endorsed = opened.endorsed.as_ref().is_some_and(|endorsed| {
+            let between = accepted.serial < endorsed.serial && endorsed.serial < new.serial;
+            between && endorsed.same_verdicts(new)
         });
         if !endorsed {
             return Err(Refusal::NotPromoted { serial: new.serial, key_id: opened.key_id });
@@ -212,14 +241,9 @@ impl ChannelView {
     }
 }
 
-struct Opened {
-    channel: Channel,
-    key_id: KeyId,
-    role: Role,
-}
-
 #[cfg(test)]
 mod tests {
+    use twinge_rollout::{Gate, Policy, Rollout};
     use twinge_trust::{Digest, SigningKey, TrustedKey};
 
     use super::*;
@@ -251,11 +275,15 @@ mod tests {
 
     fn target(version: u32) -> Target {
         let version = version.to_string();
-        Target { digest: Digest::of(version.as_bytes()), version }
+        Target { digest: Digest::of(version.as_bytes()), version, since: 0 }
     }
 
     fn name(text: &str) -> Name {
         text.parse().unwrap()
+    }
+
+    fn policy() -> Policy {
+        Policy::default()
     }
 
     /// A document with a champion, valid for a second.
@@ -302,6 +330,15 @@ mod tests {
             Channel { champion: None, ..document(6, 1) },
             Channel { history: vec![target(9)], ..document(6, 1) },
             Channel { sensitivity: Some(0.001), ..document(6, 1) },
+            Channel {
+                challenger: Some(target(9)),
+                rollout: Some(Rollout { stage: 1, ..Rollout::default() }),
+                ..document(6, 1)
+            },
+            Channel {
+                policy: Policy { gate: Gate { events_min: 1, ..Gate::default() }, ..policy() },
+                ..document(6, 1)
+            },
         ];
         for change in changes {
             let refusal = offer(&change, &retrainer()).unwrap_err();

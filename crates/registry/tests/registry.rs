@@ -11,8 +11,10 @@ use twinge_registry::{
     Author, Channel, ChannelView, Directory, Etag, MemoryStore, Metadata, Name, Object, Refusal,
     Registry, RegistryError, Store, StoreError, StorePath, Target, TransitionError,
 };
+use twinge_rollout::{Gate, Policy};
 use twinge_trust::{
-    Digest, Envelope, Keyring, Provenance, Role, SigningKey, Statement, TrustedKey,
+    Digest, Envelope, Keyring, Provenance, Role, Root, SigningKey, Statement, TrustedKey,
+    TrustedRoot,
 };
 
 const NOW_MS: i64 = 1_000_000;
@@ -51,8 +53,12 @@ fn digest(version: u32) -> Digest {
     Digest::of(&module(version))
 }
 
+fn is(target: Option<&Target>, version: u32) -> bool {
+    target.is_some_and(|target| target.digest == digest(version))
+}
+
 fn target(version: u32) -> Target {
-    Target { digest: digest(version), version: version.to_string() }
+    Target { digest: digest(version), version: version.to_string(), since: 0 }
 }
 
 fn statement(version: u32) -> Statement {
@@ -85,6 +91,35 @@ async fn rollback(registry: &Registry, from: u32) -> Result<Channel, RegistryErr
     registry.rollback(&name("pump"), &name("stable"), &digest(from), None, &author).await
 }
 
+async fn advance(registry: &Registry, version: u32, stage: u16) -> Result<Channel, RegistryError> {
+    let (key, keyring) = (promoter(), keyring());
+    let author = author(&key, &keyring);
+    registry.advance(&name("pump"), &name("stable"), &digest(version), stage, &author).await
+}
+
+async fn withdraw(registry: &Registry, version: u32) -> Result<Channel, RegistryError> {
+    let (key, keyring) = (promoter(), keyring());
+    let author = author(&key, &keyring);
+    registry.withdraw(&name("pump"), &name("stable"), &digest(version), &author).await
+}
+
+async fn hold(registry: &Registry, reason: Option<&str>) -> Result<Channel, RegistryError> {
+    let (key, keyring) = (promoter(), keyring());
+    let author = author(&key, &keyring);
+    registry.hold(&name("pump"), &name("stable"), reason, &author).await
+}
+
+async fn set_policy(
+    registry: &Registry,
+    key: &SigningKey,
+    events_min: u64,
+) -> Result<Channel, RegistryError> {
+    let keyring = keyring();
+    let policy = Policy { gate: Gate { events_min, ..Gate::default() }, ..Policy::default() };
+    let author = author(key, &keyring);
+    registry.set_policy(&name("pump"), &name("stable"), &policy, &author).await
+}
+
 async fn document(registry: &Registry) -> Option<(Envelope, Channel)> {
     registry.channel(&name("pump"), &name("stable")).await.expect("channel")
 }
@@ -102,12 +137,12 @@ async fn a_module_goes_from_publish_to_champion_and_back() {
 
     let first = publish(&registry, 1).await.unwrap();
     assert_eq!((first.serial, &first.champion), (1, &None));
-    assert_eq!(first.challenger, Some(target(1)));
-    assert_eq!(promote(&registry, 1).await.unwrap().champion, Some(target(1)));
+    assert!(is(first.challenger.as_ref(), 1));
+    assert!(is(promote(&registry, 1).await.unwrap().champion.as_ref(), 1));
     publish(&registry, 2).await.unwrap();
     promote(&registry, 2).await.unwrap();
     let back = rollback(&registry, 2).await.unwrap();
-    assert_eq!((back.serial, &back.champion), (5, &Some(target(1))));
+    assert!(back.serial == 5 && is(back.champion.as_ref(), 1));
 
     let fetched = registry.fetch(&digest(1), &keyring()).await.unwrap();
     assert_eq!(&fetched.bytes()[..], module(1));
@@ -130,7 +165,7 @@ async fn a_device_that_missed_the_promotion_believes_the_retrainers_document() {
         let (envelope, _) = document(&registry).await.unwrap();
         let accepted = view.accept(&envelope, &keyring(), last_seen, NOW_MS).unwrap();
         assert_eq!(accepted.role, Role::Retrainer);
-        assert_eq!(accepted.channel.champion, Some(target(version)));
+        assert!(is(accepted.channel.champion.as_ref(), version));
         (view, last_seen) = (view.after(&accepted), Some(accepted.last_seen));
     }
     let size = document(&registry).await.unwrap().0.to_json().len();
@@ -257,6 +292,68 @@ async fn reports_are_kept_by_device() {
     }
 }
 
+#[tokio::test]
+async fn a_rollout_goes_through_its_stages_and_a_retrainer_cannot_steer_it() {
+    let (_, registry) = memory();
+    publish(&registry, 1).await.unwrap();
+    promote(&registry, 1).await.unwrap();
+    let stolen = set_policy(&registry, &retrainer(), 1).await.unwrap_err();
+    assert!(matches!(stolen, RegistryError::WouldBeRefused { .. }), "{stolen}");
+    registry.put_report(&name("pump"), "pump-7", b"fine").await.unwrap();
+    assert_eq!(registry.devices(&name("pump")).await.unwrap(), ["pump-7"]);
+
+    let shadow = publish(&registry, 2).await.unwrap();
+    assert_eq!(shadow.rollout.as_ref().unwrap().stage, 0);
+    let canary = advance(&registry, 2, 1).await.unwrap();
+    assert_eq!(canary.rollout.as_ref().unwrap().entered_ms, NOW_MS);
+    assert_eq!(advance(&registry, 2, 1).await.unwrap().serial, canary.serial, "done already");
+    let third = publish(&registry, 3).await.unwrap_err();
+    assert!(third.to_string().contains("acts on devices"), "{third}");
+    let held = hold(&registry, Some("a look at pump 7")).await.unwrap();
+    assert_eq!(held.rollout.as_ref().unwrap().stage, 1);
+    assert_eq!(hold(&registry, None).await.unwrap().rollout.unwrap().hold, None);
+
+    // A device that saw none of it believes the document that a retrainer makes from it.
+    let (key, keyring) = (retrainer(), keyring());
+    let retrainer = author(&key, &keyring);
+    let (detector, stable) = (name("pump"), name("stable"));
+    registry.renew(&detector, &stable, &retrainer).await.unwrap();
+    let (envelope, renewed) = document(&registry).await.unwrap();
+    let view = ChannelView::new(detector.clone(), stable.clone());
+    assert!(view.accept(&envelope, &keyring, None, NOW_MS).is_ok());
+    assert_eq!(renewed.acting().unwrap().1.stage, 1);
+    // Stopping is the promoter's as well: what acts is theirs.
+    let stopped = registry.withdraw(&detector, &stable, &digest(2), &retrainer).await;
+    assert!(matches!(stopped, Err(RegistryError::WouldBeRefused { .. })), "{stopped:?}");
+    assert_eq!(withdraw(&registry, 2).await.unwrap().challenger, None);
+}
+
+#[tokio::test]
+async fn a_root_is_followed_step_by_step() {
+    let (store, registry) = memory();
+    let key = SigningKey::from_seed([9; 32]);
+    let keys = vec![TrustedKey::new(key.public(), &[Role::Root], "")];
+    let keyring = Keyring::new(keys).unwrap();
+    let mut root = Root { version: 1, expires_ms: 1, threshold: 1, keyring };
+    let first = TrustedRoot::anchor(root.sign(&[&key])).unwrap();
+    let mut newest = first.clone();
+    for _ in 0..3 {
+        root = root.next(1).unwrap();
+        newest = newest.accept(&root.sign(&[&key])).unwrap();
+        registry.put_root(&newest).await.unwrap();
+        registry.put_root(&newest).await.unwrap();
+    }
+    assert_eq!(registry.newest_root(&first).await.unwrap(), newest);
+    let other = Root { expires_ms: 7, ..root.clone() }.sign(&[&key]);
+    let other = TrustedRoot::anchor(other).unwrap();
+    let refused = registry.put_root(&other).await;
+    assert!(matches!(refused, Err(RegistryError::RootDiffers { .. })), "{refused:?}");
+    let forged = root.next(1).unwrap().sign(&[&promoter()]);
+    store.create(&path("trust/5.root.json"), &forged.to_json()).await.unwrap();
+    let refused = registry.newest_root(&first).await;
+    assert!(matches!(refused, Err(RegistryError::Untrusted { .. })), "{refused:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_publishers_lose_no_document() {
     let folder = tempfile::tempdir().unwrap();
@@ -331,15 +428,23 @@ impl Store for FailingStore {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Publish(u32),
+    Advance(u32),
     Promote(u32),
     Rollback(u32),
+    Hold,
+    Withdraw(u32),
+    Policy,
     Report,
 }
 
 async fn run(registry: &Registry, step: Step) -> Result<(), RegistryError> {
     match step {
         Step::Publish(version) => publish(registry, version).await.map(drop),
+        Step::Advance(version) => advance(registry, version, 1).await.map(drop),
         Step::Promote(version) => promote(registry, version).await.map(drop),
+        Step::Hold => hold(registry, Some("wait")).await.map(drop),
+        Step::Withdraw(version) => withdraw(registry, version).await.map(drop),
+        Step::Policy => set_policy(registry, &promoter(), 7).await.map(drop),
         Step::Rollback(from) => rollback(registry, from).await.map(drop),
         Step::Report => registry.put_report(&name("pump"), "a", b"fine").await,
     }
@@ -359,9 +464,21 @@ async fn check_consistent(registry: &Registry, context: &str) {
 
 #[tokio::test]
 async fn every_step_can_be_run_again_after_dying_anywhere() {
-    use Step::{Promote, Publish, Report, Rollback};
-    let story =
-        [Publish(1), Promote(1), Report, Publish(2), Promote(2), Publish(3), Rollback(2), Report];
+    use Step::{Advance, Hold, Policy, Promote, Publish, Report, Rollback, Withdraw};
+    let story = [
+        Policy,
+        Publish(1),
+        Promote(1),
+        Report,
+        Publish(2),
+        Advance(2),
+        Promote(2),
+        Publish(3),
+        Hold,
+        Withdraw(3),
+        Rollback(2),
+        Report,
+    ];
     let (_, untroubled) = memory();
     for step in story {
         run(&untroubled, step).await.unwrap();

@@ -86,14 +86,9 @@ pub fn position(salt: &str, device: &str) -> u16 {
 /// known devices than its share; the one that comes nearest, if none does.
 ///
 /// Chance alone would give a canary of one per cent twice the devices now and then.
-pub fn choose_salt<'a>(
-    seed: &str,
-    stages: &[Stage],
-    devices: impl Iterator<Item = &'a str> + Clone,
-) -> String {
+pub fn choose_salt(seed: &str, stages: &[Stage], devices: &[String]) -> String {
     let excess = |salt: &str| {
-        let mut positions: Vec<u16> =
-            devices.clone().map(|device| position(salt, device)).collect();
+        let mut positions: Vec<u16> = devices.iter().map(|device| position(salt, device)).collect();
         positions.sort_unstable();
         let over = |stage: &Stage| {
             let held = positions.partition_point(|position| *position < stage.act.hundredths());
@@ -133,7 +128,7 @@ mod tests {
         for count in [1, 7, 200, 5_000] {
             let names: Vec<String> = (0..count).map(|number| format!("device-{number}")).collect();
             let stages = Policy::default().stages;
-            let salt = choose_salt("digest", &stages, names.iter().map(String::as_str));
+            let salt = choose_salt("digest", &stages, &names);
             for stage in stages {
                 let held = names
                     .iter()
