@@ -1,7 +1,9 @@
 //! From verified bytes to a module that may be run.
 
 use crate::inspect::{InspectError, manifest};
+use crate::precompiled::ArtefactError;
 use crate::scorer::{CallError, Scorer};
+use crate::settings;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -9,7 +11,7 @@ use thiserror::Error;
 use twinge_contract::abi;
 use twinge_contract::manifest::Manifest;
 use twinge_trust::{Digest, VerifiedModule};
-use wasmtime::{Config, ExternType, ValType};
+use wasmtime::{ExternType, ValType};
 
 /// Bounds on what a module may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +73,18 @@ pub enum LoadError {
     /// Not valid, or with a feature that is switched off.
     #[error("module does not compile")]
     Compile(#[source] wasmtime::Error),
+    /// A build without a compiler was given a module alone.
+    #[error(
+        "program has no compiler: give it an artefact precompiled for {target}, or run a build \
+         with the feature `compiler`"
+    )]
+    NoCompiler {
+        /// This machine's target.
+        target: String,
+    },
+    /// A precompiled artefact is not made or not run.
+    #[error("precompiled artefact is of no use")]
+    Artefact(#[from] ArtefactError),
     /// A module that could reach outside.
     #[error(
         "module imports `{0}`: a detector imports nothing, so that it can compute and do nothing else"
@@ -90,12 +104,7 @@ pub enum LoadError {
 impl Engine {
     /// An engine that holds every module to `limits`.
     pub fn new(limits: Limits) -> Result<Self, LoadError> {
-        let mut config = Config::new();
-        config.epoch_interruption(true);
-        config.wasm_relaxed_simd(false);
-        config.wasm_memory64(false);
-        config.wasm_multi_memory(false);
-        let inner = wasmtime::Engine::new(&config).map_err(LoadError::Engine)?;
+        let inner = wasmtime::Engine::new(&settings::config()).map_err(LoadError::Engine)?;
         start_clock(&inner);
         Ok(Self { inner, limits })
     }
@@ -103,20 +112,42 @@ impl Engine {
     /// Compiles a module and checks that it is one that may be run: no imports, the exports of the
     /// interface, and a first call that answers as the manifest says.
     pub fn load(&self, verified: &VerifiedModule) -> Result<Module, LoadError> {
-        let bytes = verified.bytes();
-        if bytes.len() > self.limits.module_bytes_max {
-            return Err(LoadError::TooLarge {
-                bytes: bytes.len(),
-                bytes_max: self.limits.module_bytes_max,
-            });
+        let manifest = self.inspect(verified)?;
+        let compiled = self.compile(verified)?;
+        self.admit(compiled, manifest, verified.digest())
+    }
+
+    /// What is known of a module before anything is compiled.
+    pub(crate) fn inspect(&self, verified: &VerifiedModule) -> Result<Arc<Manifest>, LoadError> {
+        let (bytes, bytes_max) = (verified.bytes().len(), self.limits.module_bytes_max);
+        if bytes > bytes_max {
+            return Err(LoadError::TooLarge { bytes, bytes_max });
         }
-        let manifest = Arc::new(manifest(bytes)?);
-        let compiled = wasmtime::Module::new(&self.inner, bytes).map_err(LoadError::Compile)?;
+        Ok(Arc::new(manifest(verified.bytes())?))
+    }
+
+    #[cfg(feature = "compiler")]
+    fn compile(&self, verified: &VerifiedModule) -> Result<wasmtime::Module, LoadError> {
+        wasmtime::Module::new(&self.inner, verified.bytes()).map_err(LoadError::Compile)
+    }
+
+    #[cfg(not(feature = "compiler"))]
+    fn compile(&self, _: &VerifiedModule) -> Result<wasmtime::Module, LoadError> {
+        Err(LoadError::NoCompiler { target: self.identity().target })
+    }
+
+    /// Compiled code becomes a module by checks that look at the code and run it once.
+    pub(crate) fn admit(
+        &self,
+        compiled: wasmtime::Module,
+        manifest: Arc<Manifest>,
+        digest: Digest,
+    ) -> Result<Module, LoadError> {
         if let Some(import) = compiled.imports().next() {
             return Err(LoadError::Import(format!("{}.{}", import.module(), import.name())));
         }
         check_exports(&compiled)?;
-        let module = Module { engine: self.clone(), compiled, manifest, digest: verified.digest() };
+        let module = Module { engine: self.clone(), compiled, manifest, digest };
         Scorer::new(&module).start()?;
         Ok(module)
     }

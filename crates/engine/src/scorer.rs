@@ -2,6 +2,7 @@
 
 use crate::batch::Batch;
 use crate::load::{LoadError, Module, TICK};
+use std::time::{Duration, Instant};
 use thiserror::Error;
 use twinge_contract::abi::{self, Layout, Outcome, ROWS_MAX, VERDICT_CONTINUES, VERDICT_LATE};
 use wasmtime::{Instance, Memory, Store, StoreLimits, StoreLimitsBuilder, Trap, TypedFunc};
@@ -11,6 +12,7 @@ use wasmtime::{Instance, Memory, Store, StoreLimits, StoreLimitsBuilder, Trap, T
 pub struct Scorer {
     module: Module,
     running: Option<Running>,
+    busy: Duration,
 }
 
 /// How long a call may take, in deadlines of the engine.
@@ -74,7 +76,7 @@ impl std::fmt::Debug for Running {
 impl Scorer {
     /// A scorer of `module`.
     pub fn new(module: &Module) -> Self {
-        Self { module: module.clone(), running: None }
+        Self { module: module.clone(), running: None, busy: Duration::ZERO }
     }
 
     /// The module it runs.
@@ -111,7 +113,9 @@ impl Scorer {
         explain_all: bool,
         budget: Budget,
     ) -> Result<(), CallError> {
+        let began = Instant::now();
         let result = self.try_score(batch, explain_all, budget);
+        self.busy += began.elapsed();
         if result.is_err() {
             self.running = None;
         }
@@ -137,6 +141,11 @@ impl Scorer {
         running.write(&layout, batch)?;
         running.call(batch, explain_all)?;
         running.read(&layout, batch)
+    }
+
+    /// Time spent in calls so far; for reports, never for a verdict.
+    pub fn busy(&self) -> Duration {
+        self.busy
     }
 
     fn shape(&self) -> (usize, usize) {
