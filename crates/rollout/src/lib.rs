@@ -9,15 +9,21 @@
 //! files, no signatures, and not what a module computes.
 #![forbid(unsafe_code)]
 
+mod bound;
 mod cohort;
 mod compare;
+mod decide;
+mod evidence;
+mod limits;
 mod policy;
 mod report;
 mod rollout;
 mod watch;
+mod words;
 
 pub use cohort::{Percent, choose_salt, position};
 pub use compare::{Comparison, SKETCH_BINS, Side, Sketch};
+pub use decide::{Action, Contender, Decision, Fact, Situation, decide};
 pub use policy::{Gate, Policy, PolicyError, STAGES_MAX, Stage};
 pub use report::{Condemned, Desired, Health, Part, Report, Running};
 pub use rollout::{Device, Duty, Rollout};

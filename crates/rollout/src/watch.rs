@@ -30,6 +30,8 @@ pub struct Block {
     pub other_alone: u32,
     /// Events that only the acting module failed on.
     pub failures: u32,
+    /// Events that only the other module failed on.
+    pub other_failures: u32,
 }
 
 impl Watch {
@@ -48,6 +50,16 @@ impl Watch {
         while self.0.len() > WATCH_BLOCKS {
             self.0.pop_front();
         }
+    }
+
+    /// Why the other module is not worth running beside the acting one, or nothing.
+    pub fn verdict_on_other(&self, gate: &Gate) -> Option<String> {
+        let failures = self.0.iter().map(|block| block.other_failures).sum::<u32>();
+        (failures >= gate.return_failures).then(|| {
+            format!(
+                "it failed on {failures} events in a row or nearly, beside a module that did not"
+            )
+        })
     }
 
     /// Why the acting module should make room for the other one, or nothing.
