@@ -3,6 +3,7 @@
 //! ```text
 //! modules/<sha256>.wasm               immutable, content-addressed
 //! modules/<sha256>.json               the signed statement
+//! artefacts/<sha256>/<target>-<engine>-<settings>.cwasm, .json   machine code, and its statement
 //! channels/<detector>/<channel>.json  the signed pointer
 //! fleet/<detector>/<device>.json      what a device reports
 //! trust/<version>.root.json           the root of trust, one after the other
@@ -19,6 +20,7 @@
 
 #[cfg(feature = "adls")]
 mod adls;
+mod artefacts;
 mod channel;
 #[cfg(any(test, feature = "contract-suite"))]
 #[doc(hidden)]

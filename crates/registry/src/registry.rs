@@ -123,6 +123,18 @@ pub enum RegistryError {
         /// The module found.
         found: Digest,
     },
+    /// An artefact's statement is there and its bytes are not.
+    #[error("fetch artefact: {path} is missing beside its statement; put the artefact again")]
+    HalfArtefact {
+        /// The object that is missing.
+        path: String,
+    },
+    /// Under the name of one artefact lies another, signed one.
+    #[error("fetch artefact {path}: one for another machine or engine lies there; put it again")]
+    OtherArtefact {
+        /// The object.
+        path: String,
+    },
     /// The same bytes were published as something else.
     #[error("publish {digest}: it is already published as {published}; publish it as that")]
     StatementDiffers {
@@ -488,7 +500,7 @@ impl Registry {
 
     /// For what is usually not there. Creating first also makes durable what a crashed writer
     /// left, before anything points at it.
-    async fn create_or_settle(
+    pub(crate) async fn create_or_settle(
         &self,
         path: &StorePath,
         bytes: &[u8],
@@ -532,7 +544,7 @@ impl Registry {
 }
 
 /// What to do about an object, and what comes of it.
-enum Decision<T> {
+pub(crate) enum Decision<T> {
     Keep(T),
     Write(Vec<u8>, T),
 }
@@ -637,7 +649,7 @@ fn reconcile(
     Err(RegistryError::StatementDiffers { digest: module.digest(), published })
 }
 
-fn overwrite(stored: Option<&Object>, bytes: &[u8]) -> Decision<()> {
+pub(crate) fn overwrite(stored: Option<&Object>, bytes: &[u8]) -> Decision<()> {
     if stored.is_some_and(|object| object.bytes == bytes) {
         return Decision::Keep(());
     }
