@@ -76,7 +76,7 @@ impl Registry {
     ) -> Result<Vec<ArtefactStatement>, RegistryError> {
         let mut statements = Vec::new();
         for path in self.store.list(&format!("artefacts/{module}")).await? {
-            if !path.as_str().ends_with(".json") {
+            if path.as_str().strip_suffix(".json").is_none() {
                 continue;
             }
             let Some(object) = self.store.get(&path).await? else { continue };
