@@ -6,6 +6,7 @@ mod evaluate;
 mod generate;
 mod inspect;
 mod keys;
+mod precompile;
 mod progress;
 mod score;
 mod send;
@@ -38,6 +39,8 @@ enum Verb {
     Inspect(inspect::Arguments),
     /// Make a signing key and add it to a file of trusted keys.
     Keygen(keys::Arguments),
+    /// Compile a module to machine code, for devices without a compiler.
+    Precompile(precompile::Arguments),
     /// Put a module into a registry, as challenger of a channel.
     Publish(channel::PublishArguments),
     /// Make a channel's challenger its champion.
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Verb::Score(arguments) => score::run(&arguments),
         Verb::Inspect(arguments) => inspect::run(&arguments),
         Verb::Keygen(arguments) => keys::run(&arguments),
+        Verb::Precompile(arguments) => precompile::run(&arguments),
         Verb::Publish(arguments) => channel::publish(&arguments),
         Verb::Promote(arguments) => channel::promote(&arguments),
         Verb::Rollback(arguments) => channel::rollback(&arguments),

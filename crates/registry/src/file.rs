@@ -1,9 +1,10 @@
-//! A module as a plain file: the bytes, and beside them a signed statement in `<name>.sig`.
+//! A module as a plain file: the bytes, and beside them a signed statement in `<name>.sig`. Its
+//! precompiled artefacts lie beside it, each with a signed statement of its own.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
-use twinge_trust::{Envelope, Keyring, TrustError, VerifiedModule};
+use twinge_trust::{Envelope, Keyring, TrustError, VerifiedArtefact, VerifiedModule};
 
 /// Largest module or statement file, in bytes.
 const FILE_BYTES_MAX: u64 = 256 << 20;
@@ -36,6 +37,12 @@ pub enum FileError {
         /// The module.
         path: PathBuf,
     },
+    /// It is machine code and has no signature.
+    #[error("{path} is unsigned, and machine code never runs unsigned: put its signature beside it as {signature}, or remove it to have the module compiled", signature = signature_path(path).display())]
+    UnsignedArtefact {
+        /// The artefact.
+        path: PathBuf,
+    },
     /// Its signature is not readable, not trusted, or of other bytes.
     #[error("{path} is not trusted")]
     Untrusted {
@@ -52,6 +59,11 @@ pub fn signature_path(module: &Path) -> PathBuf {
     let mut name = module.file_name().unwrap_or_default().to_owned();
     name.push(".sig");
     module.with_file_name(name)
+}
+
+/// Where a module's artefact for a target lies: `pump.wasm` has `pump.<target>.cwasm`.
+pub fn artefact_path(module: &Path, target: &str) -> PathBuf {
+    module.with_extension(format!("{target}.cwasm"))
 }
 
 /// A module's bytes and its signature, unverified.
@@ -78,6 +90,26 @@ pub fn read_verified(path: &Path, keyring: Option<&Keyring>) -> Result<VerifiedM
         (Some(keyring), Some(envelope)) => VerifiedModule::verify(bytes, &envelope, keyring)
             .map_err(|source| FileError::Untrusted { path: path.to_owned(), source }),
     }
+}
+
+/// Reads a precompiled artefact of a module and verifies its signature; nothing where there is no
+/// such file.
+pub fn read_artefact(
+    path: &Path,
+    module: &VerifiedModule,
+    keyring: &Keyring,
+) -> Result<Option<VerifiedArtefact>, FileError> {
+    let (bytes, envelope) = match read_signed(path) {
+        Ok(found) => found,
+        Err(FileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let envelope = envelope.ok_or_else(|| FileError::UnsignedArtefact { path: path.to_owned() })?;
+    VerifiedArtefact::verify(bytes, &envelope, keyring, module)
+        .map(Some)
+        .map_err(|source| FileError::Untrusted { path: path.to_owned(), source })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, FileError> {
