@@ -9,6 +9,7 @@
 //! seed is passed in), and does not know what a channel is or how a module is run.
 #![forbid(unsafe_code)]
 
+mod anchor;
 mod artefact;
 mod digest;
 mod enrolment;
@@ -20,6 +21,7 @@ mod module;
 mod root;
 mod statement;
 
+pub use anchor::Anchor;
 pub use artefact::{ArtefactIdentity, ArtefactStatement, VerifiedArtefact};
 pub use digest::Digest;
 pub use enrolment::{DeviceEnvelope, Enrolment, Standing};
