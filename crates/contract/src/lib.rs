@@ -2,13 +2,16 @@
 //!
 //! [`abi`] and [`category`] are plain numbers and are all that the guest links. The rest, behind
 //! the feature `host`, is what programs read and write around a module: the [`schema`] of its
-//! input, its [`manifest`], the [`event`]s it is fed and the [`verdict`]s it gives.
+//! input, its [`manifest`], the [`event`]s it is fed, the [`verdict`]s it gives and the [`audit`]
+//! records they can be reached again from.
 //!
 //! This crate knows nothing of how scores are made, of WebAssembly engines, of files or networks.
 #![cfg_attr(not(feature = "host"), no_std)]
 #![forbid(unsafe_code)]
 
 pub mod abi;
+#[cfg(feature = "host")]
+pub mod audit;
 pub mod category;
 #[cfg(feature = "host")]
 pub mod event;

@@ -54,6 +54,9 @@ pub struct VerdictData {
     /// What made the score, largest first; only for anomalous events.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attribution: Vec<Contribution>,
+    /// The factor on the score by which the verdict was given, where a channel set one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensitivity: Option<f64>,
     /// The detector's version.
     pub version: String,
     /// SHA-256 of the module.

@@ -83,6 +83,34 @@ impl Batch {
         &self.states[start..start + self.state_bytes]
     }
 
+    /// Which of the states a row belongs to.
+    pub fn entity(&self, row: usize) -> u32 {
+        self.entities[row]
+    }
+
+    /// Copies all states as they are now.
+    pub fn copy_states_to(&self, copy: &mut Vec<u8>) {
+        copy.clone_from(&self.states);
+    }
+
+    /// State `place` in a copy of the states.
+    pub fn state_in<'a>(&self, copy: &'a [u8], place: u32) -> &'a [u8] {
+        let start = place as usize * self.state_bytes;
+        &copy[start..start + self.state_bytes]
+    }
+
+    /// A batch of some of the rows, all of one entity, whose state is `state`.
+    #[must_use]
+    pub fn of_one(&self, rows: &[usize], state: &[u8]) -> Self {
+        let mut some = Self::new(self.fields, self.state_bytes);
+        let place = some.push_state(Some(state));
+        for row in rows {
+            let inputs = &self.inputs[row * self.fields..(row + 1) * self.fields];
+            some.push(self.times[*row], place, inputs);
+        }
+        some
+    }
+
     /// Score of a row, once scored.
     pub fn score(&self, row: usize) -> f64 {
         self.scores[row]

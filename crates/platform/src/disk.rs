@@ -35,6 +35,15 @@ pub trait Disk: Send + Sync + Debug {
     /// `AlreadyExists` when another was first, `StorageFull` when it does not fit.
     fn create_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
 
+    /// The same, for a file that holds a secret: only its owner can read it, where the system can
+    /// keep others away.
+    ///
+    /// # Errors
+    /// Those of [`create_new`](Self::create_new).
+    fn create_private(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.create_new(path, bytes)
+    }
+
     /// The files directly in `dir`, as full paths in order; none when there is no such directory.
     /// Left out are what a crash inside `replace` or `create_new` left unfinished.
     ///

@@ -37,17 +37,17 @@ impl Disk for RealDisk {
     }
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let unfinished = write_unfinished(path, bytes)?;
+        let unfinished = write_unfinished(path, bytes, Readers::Usual)?;
         fs::rename(&unfinished, path).inspect_err(|_| discard(&unfinished))?;
         sync_directory(parent(path))
     }
 
     fn create_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let unfinished = write_unfinished(path, bytes)?;
-        let linked = fs::hard_link(&unfinished, path);
-        discard(&unfinished);
-        linked?;
-        sync_directory(parent(path))
+        publish_new(path, bytes, Readers::Usual)
+    }
+
+    fn create_private(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        publish_new(path, bytes, Readers::Owner)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
@@ -117,12 +117,43 @@ impl DiskFile for RealFile {
     }
 }
 
+/// Who may read a new file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Readers {
+    Usual,
+    Owner,
+}
+
+impl Readers {
+    #[cfg(unix)]
+    fn limit(self, options: &mut OpenOptions) {
+        use std::os::unix::fs::OpenOptionsExt;
+        if self == Self::Owner {
+            options.mode(0o600);
+        }
+    }
+
+    /// Elsewhere a file has the rights of its directory.
+    #[cfg(not(unix))]
+    fn limit(self, _options: &mut OpenOptions) {}
+}
+
+fn publish_new(path: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
+    let unfinished = write_unfinished(path, bytes, readers)?;
+    let linked = fs::hard_link(&unfinished, path);
+    discard(&unfinished);
+    linked?;
+    sync_directory(parent(path))
+}
+
 /// Writes and syncs a file beside `path` under a name no one else has, and returns that name.
-fn write_unfinished(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
+fn write_unfinished(path: &Path, bytes: &[u8], readers: Readers) -> io::Result<PathBuf> {
     make_directory(parent(path))?;
+    let mut options = OpenOptions::new();
+    readers.limit(options.write(true).create_new(true));
     let (unfinished, mut file) = loop {
         let candidate = unfinished_name(path)?;
-        match OpenOptions::new().write(true).create_new(true).open(&candidate) {
+        match options.open(&candidate) {
             // Containers that share a volume can share process ids too.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             opened => break (candidate, opened?),

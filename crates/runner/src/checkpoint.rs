@@ -6,6 +6,8 @@
 //! and those before it are removed. All detectors on a partition share one pointer, so they stand
 //! at one offset.
 
+use crate::beside::Step;
+use crate::directive::Orders;
 use crate::entities::EntitySnapshot;
 use crate::runner::{Place, Runner};
 use crate::window::WindowSnapshot;
@@ -14,33 +16,35 @@ use std::sync::Arc;
 use thiserror::Error;
 use twinge_engine::Module;
 use twinge_registry::{Etag, Metadata, Store, StoreError, StorePath};
+use twinge_rollout::{Comparison, Part, Watch};
 use twinge_trust::Digest;
 
 /// Changes written on top of a full snapshot before the next full one.
 const CHANGES_MAX: usize = 32;
 
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// State of a runner, or what changed of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RunnerSnapshot {
     pub(crate) is_full: bool,
     pub(crate) next_offset: u64,
-    pub(crate) champion: EntitySnapshot,
-    pub(crate) candidate: Option<CandidateSnapshot>,
+    pub(crate) acting: EntitySnapshot,
+    pub(crate) beside: Option<BesideSnapshot>,
+    pub(crate) orders: Orders,
     pub(crate) window: WindowSnapshot,
 }
 
-/// State of the module in shadow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct CandidateSnapshot {
+/// State of the module beside the acting one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct BesideSnapshot {
     pub(crate) entities: EntitySnapshot,
-    pub(crate) since: u64,
-    pub(crate) scored: u64,
-    pub(crate) champion_counted: u64,
-    pub(crate) candidate_counted: u64,
-    pub(crate) compared: u64,
-    pub(crate) agreed: u64,
+    pub(crate) part: Part,
+    pub(crate) is_warm: bool,
+    pub(crate) until: Option<u64>,
+    pub(crate) comparison: Comparison,
+    pub(crate) watch: Watch,
+    pub(crate) step: Step,
 }
 
 /// What the pointer says of a partition.
@@ -69,10 +73,10 @@ pub struct Pointer {
 pub struct DetectorPointer {
     /// The detector's name.
     pub name: String,
-    /// Digest of the champion.
-    pub champion: Digest,
-    /// Digest of the module in shadow.
-    pub candidate: Option<Digest>,
+    /// Digest of the module whose verdicts count.
+    pub acting: Digest,
+    /// Digest of the module beside it.
+    pub beside: Option<Digest>,
     /// State objects in order: a full one and changes.
     pub objects: Vec<Digest>,
 }
@@ -219,12 +223,12 @@ impl Checkpoints {
     }
 
     /// The runner of the latest checkpoint at `place`, or nothing if its detector did not run then.
-    /// `champion` and `candidate` are the modules that [`Self::latest`] names.
+    /// `acting` and `beside` are the modules that [`Self::latest`] names.
     pub async fn restore(
         &self,
         place: &Place,
-        champion: &Module,
-        candidate: Option<&Module>,
+        acting: &Module,
+        beside: Option<&Module>,
         entities_max: Option<u32>,
     ) -> Result<Option<Runner>, CheckpointError> {
         let Some((pointer, _)) = &self.pointer else { return Ok(None) };
@@ -241,7 +245,7 @@ impl Checkpoints {
         for digest in &detector.objects {
             snapshots.push(self.snapshot(digest).await?);
         }
-        let runner = Runner::restore(place.clone(), champion, candidate, entities_max, &snapshots);
+        let runner = Runner::restore(place.clone(), acting, beside, entities_max, &snapshots);
         let last = detector.objects.last().copied().unwrap_or_else(|| Digest::of(b""));
         runner.map(Some).ok_or_else(|| self.bad_state(last, "not of these modules or settings"))
     }
@@ -310,8 +314,8 @@ impl Checkpoints {
         }
         let mut objects = if full { Vec::new() } else { before };
         objects.push(digest);
-        let (champion, candidate) = runner.digests();
-        Ok(DetectorPointer { name, champion, candidate, objects })
+        let (acting, beside) = runner.digests();
+        Ok(DetectorPointer { name, acting, beside, objects })
     }
 
     /// State objects that the latest pointer names.

@@ -1,15 +1,18 @@
 //! A running detector: one per detector, source and partition, in the cloud host and on the edge.
 //!
 //! [`Runner`] takes arrivals in order and gives a record for each: a verdict, a dead letter, or a
-//! note that the event had been delivered before. It holds the [`entities`]' states, the champion
-//! and a candidate that warms up in its shadow, and turns all of it into one [`checkpoint`] from
-//! which a restart comes to exactly the records of an undisturbed run.
+//! note that the event had been delivered before. It holds the [`entities`]' states in two slots,
+//! the acting one and one beside it that warms up, is compared, or stands by for an instant return,
+//! and turns all of it into one [`checkpoint`] from which a restart comes to exactly the records of
+//! an undisturbed run.
 //!
 //! It knows nothing of where events come from, where records go, of clocks and of networks; storage
 //! is whatever store it is handed.
 #![forbid(unsafe_code)]
 
+mod beside;
 pub mod checkpoint;
+mod directive;
 pub mod entities;
 mod record;
 mod runner;
@@ -17,6 +20,7 @@ mod slot;
 mod window;
 
 pub use checkpoint::{CheckpointError, Checkpoints, Layout, Pointer, Progress};
+pub use directive::{Assigned, Directive};
 pub use record::{Arrival, Record};
 pub use runner::{Counts, Place, Runner, Status};
-pub use slot::{Judgement, Slot};
+pub use slot::{Judgement, Patience, Slot};

@@ -1,23 +1,20 @@
-//! The champion, the candidate in its shadow, and the order of events between them.
+//! The acting module, the one beside it, and the order of events between them.
 
-use crate::checkpoint::{CandidateSnapshot, RunnerSnapshot};
-use crate::entities::EntityTable;
+use crate::beside::Beside;
+use crate::checkpoint::RunnerSnapshot;
+use crate::directive::{Assigned, Directive, Orders};
+use crate::entities::{EntitySnapshot, EntityTable};
 use crate::record::{Arrival, Record};
-use crate::slot::{Judgement, Slot, dead_letter};
+use crate::slot::{Judgement, Patience, Slot, dead_letter};
 use crate::window::IdentityWindow;
 use serde::{Deserialize, Serialize};
 use twinge_contract::abi::Outcome;
+use twinge_contract::audit::{Audit, AuditData};
 use twinge_contract::event::{Event, EventError};
 use twinge_contract::verdict::{Identity, Origin};
 use twinge_engine::Module;
+use twinge_rollout::{Comparison, Condemned, Part};
 use twinge_trust::Digest;
-
-/// A candidate is looked at after every so many offsets, never in between, so that the place of a
-/// swap does not depend on how the stream was cut into batches.
-const SWAP_STEP: u64 = 256;
-
-/// Share of the champion's counted verdicts that a candidate must reach to be warm.
-const WARM_SHARE: f64 = 0.95;
 
 /// What a runner works on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,23 +42,14 @@ pub struct Runner {
     entities_max: Option<u32>,
     next_offset: u64,
     window: IdentityWindow,
-    champion: Slot,
-    candidate: Option<Candidate>,
+    acting: Slot,
+    beside: Option<Beside>,
+    orders: Orders,
     counts: Counts,
+    /// Audit records of the latest verdicts, where they are kept.
+    audits: Option<Vec<Audit>>,
     /// The next snapshot must stand alone.
     needs_full_snapshot: bool,
-}
-
-#[derive(Debug)]
-struct Candidate {
-    slot: Slot,
-    since: u64,
-    /// Events scored, and verdicts other than warming-up, since the last look.
-    scored: u64,
-    champion_counted: u64,
-    own_counted: u64,
-    compared: u64,
-    agreed: u64,
 }
 
 /// What a runner has done since it was made.
@@ -77,8 +65,10 @@ pub struct Counts {
     pub dead_letters: u64,
     /// Events that had been delivered before.
     pub duplicates: u64,
-    /// Swaps of the champion.
+    /// Times that another module began to act.
     pub swaps: u64,
+    /// Those among them by which the runner helped itself, away from a bad module.
+    pub returns: u64,
 }
 
 /// A runner's state in figures.
@@ -86,14 +76,24 @@ pub struct Counts {
 pub struct Status {
     /// Where it works.
     pub place: Place,
-    /// Digest of the champion.
+    /// The serial of the channel document that it follows, if it does.
+    pub serial: Option<u64>,
+    /// Digest of the acting module.
     pub champion: Digest,
-    /// Version of the champion in its maker's words.
+    /// Version of the acting module in its maker's words.
     pub version: String,
-    /// Digest of the module that warms up in shadow.
+    /// The module beside it.
     pub candidate: Option<Digest>,
-    /// Share of events on which champion and candidate say the same, once compared.
-    pub agreement: Option<f64>,
+    /// Its version.
+    pub candidate_version: Option<String>,
+    /// What that runs as.
+    pub part: Option<Part>,
+    /// Whether it could take over at once.
+    pub is_warm: bool,
+    /// How the two compare.
+    pub comparison: Option<Comparison>,
+    /// Modules that were left, and why.
+    pub condemned: Vec<Condemned>,
     /// The next offset.
     pub offset: u64,
     /// Entities remembered.
@@ -105,28 +105,47 @@ pub struct Status {
 }
 
 impl Runner {
-    /// A runner that begins at offset zero with no memory.
-    pub fn new(place: Place, champion: &Module, entities_max: Option<u32>) -> Self {
-        Self::begin_at(place, champion, entities_max, 0)
+    /// A runner of one module that begins at offset zero with no memory.
+    pub fn new(place: Place, module: &Module, entities_max: Option<u32>) -> Self {
+        Self::begin_at(place, &Directive::only(module), entities_max, 0)
     }
 
-    /// A runner that begins at a later offset with no memory.
+    /// A runner that begins at an offset with no memory.
     pub fn begin_at(
         place: Place,
-        champion: &Module,
+        directive: &Directive,
         entities_max: Option<u32>,
         next_offset: u64,
     ) -> Self {
-        Self {
-            champion: Slot::new(champion, entities_max),
+        let mut this = Self {
+            acting: Slot::new(&directive.act.module, entities_max),
             place,
             entities_max,
             next_offset,
             window: IdentityWindow::default(),
-            candidate: None,
+            beside: None,
+            orders: Orders::new(directive),
             counts: Counts::default(),
+            audits: None,
             needs_full_snapshot: true,
+        };
+        this.acting.set_sensitivity(directive.sensitivity);
+        this.direct(directive);
+        this
+    }
+
+    /// Keeps audit records of anomalies from now on; see [`take_audits`](Self::take_audits).
+    pub fn keep_audits(&mut self) {
+        self.audits.get_or_insert_default();
+        self.acting.keep_prior_states();
+        if let Some(beside) = &mut self.beside {
+            beside.slot.keep_prior_states();
         }
+    }
+
+    /// The audit records of the anomalies since it was asked the last time.
+    pub fn take_audits(&mut self) -> Vec<Audit> {
+        self.audits.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// The next offset that it wants; earlier arrivals are passed over.
@@ -144,64 +163,211 @@ impl Runner {
         &self.place
     }
 
-    /// The digests of champion and candidate.
+    /// The digests of the acting module and the one beside it.
     pub fn digests(&self) -> (Digest, Option<Digest>) {
-        let candidate = self.candidate.as_ref().map(|candidate| candidate.slot.module().digest());
-        (self.champion.module().digest(), candidate)
+        (self.acting.module().digest(), self.beside_digest())
+    }
+
+    /// How often it has helped itself so far, away from a bad module.
+    pub fn returns(&self) -> u64 {
+        self.counts.returns
     }
 
     /// State in figures.
     pub fn status(&self) -> Status {
         let (champion, candidate) = self.digests();
-        let compared = self.candidate.as_ref().filter(|candidate| candidate.compared > 0);
+        let beside = self.beside.as_ref();
         Status {
             place: self.place.clone(),
+            serial: self.orders.serial,
             champion,
-            version: self.champion.module().manifest().version.clone(),
+            version: self.acting.module().manifest().version.clone(),
             candidate,
-            agreement: compared
-                .map(|candidate| candidate.agreed as f64 / candidate.compared as f64),
+            candidate_version: beside.map(|beside| beside.slot.module().manifest().version.clone()),
+            part: beside.map(|beside| beside.part),
+            is_warm: beside.is_some_and(|beside| beside.is_warm),
+            comparison: beside.map(|beside| beside.comparison.clone()),
+            condemned: self.orders.condemned.clone(),
             offset: self.next_offset,
-            entities: self.champion.entities.len(),
-            evicted: self.champion.entities.evicted(),
+            entities: self.acting.entities.len(),
+            evicted: self.acting.entities.evicted(),
             counts: self.counts,
         }
     }
 
-    /// Lets a module warm up in shadow and take over once it is warm. What was in shadow before is
-    /// dropped; the champion itself cancels it, and what is in shadow already goes on.
+    /// Whether [`direct`](Self::direct) would change nothing.
+    pub fn follows(&self, directive: &Directive) -> bool {
+        let orders = &self.orders;
+        let same_orders = (orders.serial, &orders.gate, orders.sensitivity)
+            == (directive.serial, &directive.gate, directive.sensitivity);
+        let (act, beside) = orders.aim(directive);
+        let (acting, other) = self.digests();
+        let acts = act.is_none_or(|act| act.digest() == acting);
+        if !acts {
+            let comes = self.beside.as_ref().is_some_and(|other| other.part == Part::WarmingUp);
+            return same_orders && comes && other == act.map(Assigned::digest);
+        }
+        same_orders && self.is_beside(beside)
+    }
+
+    /// Whether what runs beside the acting module is what should.
+    fn is_beside(&self, wanted: Option<(&Assigned, Part)>) -> bool {
+        match (&self.beside, wanted) {
+            (None, None) => true,
+            (Some(other), Some((wanted, part))) => {
+                let same = other.slot.module().digest() == wanted.digest();
+                let kept = part != Part::Fallback || other.until.is_none();
+                same && other.part == part && kept || self.stands_by(part)
+            }
+            (Some(_), None) => self.stands_by(Part::Shadow),
+            (None, Some(_)) => false,
+        }
+    }
+
+    /// Whether a former module stands by that must not make room for one of `part` yet.
+    fn stands_by(&self, part: Part) -> bool {
+        part != Part::Fallback
+            && self
+                .beside
+                .as_ref()
+                .is_some_and(|other| other.part == Part::Fallback && other.until.is_some())
+    }
+
+    /// Does what it is told from here on. A module that is warm beside the acting one takes over at
+    /// once, another one warms up first; a module that this runner has left by itself is not taken
+    /// again, unless it was put on its way anew.
     ///
     /// Take a checkpoint before the next arrivals are processed, so that a crash cannot forget at
     /// which offset this happened.
-    pub fn offer(&mut self, module: &Module) {
-        if self.digests().1 == Some(module.digest()) {
+    pub fn direct(&mut self, directive: &Directive) {
+        if self.follows(directive) {
             return;
         }
         self.needs_full_snapshot = true;
-        if module.digest() == self.champion.module().digest() {
-            self.candidate = None;
+        self.orders.serial = directive.serial;
+        self.orders.gate = directive.gate.clone();
+        self.set_sensitivity(directive.sensitivity);
+        let orders = self.orders.clone();
+        let (act, beside) = orders.aim(directive);
+        if let Some(act) = act
+            && !self.take_up(act)
+        {
             return;
         }
-        self.candidate = Some(Candidate {
-            slot: Slot::new(module, self.entities_max),
-            since: self.next_offset,
-            scored: 0,
-            champion_counted: 0,
-            own_counted: 0,
-            compared: 0,
-            agreed: 0,
-        });
+        self.put_beside(beside);
+    }
+
+    /// Whether `act` acts now; if not, it is on its way.
+    fn take_up(&mut self, act: &Assigned) -> bool {
+        if act.digest() == self.acting.module().digest() {
+            self.orders.acting_since = act.since;
+            return true;
+        }
+        if self.beside_digest() != Some(act.digest()) {
+            self.begin_beside(act, Part::WarmingUp);
+            return false;
+        }
+        self.orders.beside_since = act.since;
+        let beside = self.beside.as_mut().expect("it was found to be that module");
+        beside.part = Part::WarmingUp;
+        if beside.is_warm {
+            self.swap();
+        }
+        self.beside.as_ref().is_none_or(|beside| beside.part != Part::WarmingUp)
+    }
+
+    fn put_beside(&mut self, wanted: Option<(&Assigned, Part)>) {
+        let Some((wanted, part)) = wanted else {
+            match &mut self.beside {
+                // What was kept for as long as a rollout went on stays for the window after it.
+                Some(other) if other.part == Part::Fallback => {
+                    let end = self.next_offset.saturating_add(self.orders.gate.window_events);
+                    other.until.get_or_insert(end);
+                }
+                _ => self.beside = None,
+            }
+            return;
+        };
+        let same = self.beside_digest() == Some(wanted.digest());
+        if !same && self.stands_by(part) {
+            return;
+        }
+        if !same {
+            self.begin_beside(wanted, part);
+        }
+        self.orders.beside_since = wanted.since;
+        if let Some(other) = &mut self.beside {
+            (other.part, other.until) = (part, None);
+        }
+    }
+
+    fn begin_beside(&mut self, assigned: &Assigned, part: Part) {
+        let mut slot = Slot::new(&assigned.module, self.entities_max);
+        slot.set_sensitivity(self.orders.sensitivity);
+        if self.audits.is_some() {
+            slot.keep_prior_states();
+        }
+        let acting = self.acting.module().digest();
+        self.beside = Some(Beside::new(slot, part, acting, self.next_offset));
+        self.orders.beside_since = assigned.since;
+    }
+
+    fn set_sensitivity(&mut self, sensitivity: f64) {
+        self.orders.sensitivity = sensitivity;
+        self.acting.set_sensitivity(sensitivity);
+        if let Some(beside) = &mut self.beside {
+            beside.slot.set_sensitivity(sensitivity);
+        }
+    }
+
+    /// The module beside takes over, and the acting one stands by in its place.
+    fn swap(&mut self) {
+        let Some(beside) = self.beside.take() else { return };
+        // The former module's place is taken first: a slot cannot be moved out of the runner.
+        let (slot, watch) = beside.split();
+        let former = std::mem::replace(&mut self.acting, slot);
+        let window = self.orders.gate.window_events;
+        self.beside = Some(watch.fallback(former, self.next_offset, window));
+        std::mem::swap(&mut self.orders.acting_since, &mut self.orders.beside_since);
+        self.counts.swaps += 1;
+        self.needs_full_snapshot = true;
+    }
+
+    /// Leaves the acting module for the one that stands by, and remembers why.
+    fn leave(&mut self, reason: String) {
+        let left = self.acting.module().digest();
+        self.orders.condemn(left, self.orders.acting_since, reason);
+        // The module that is left stays in the other slot on disk, and runs no longer.
+        self.swap();
+        self.beside = None;
+        self.counts.returns += 1;
+    }
+
+    /// Drops the module beside, and remembers why.
+    fn drop_beside(&mut self, reason: String) {
+        if let Some(other) = self.beside_digest() {
+            self.orders.condemn(other, self.orders.beside_since, reason);
+        }
+        self.beside = None;
+        self.needs_full_snapshot = true;
+    }
+
+    fn beside_digest(&self) -> Option<Digest> {
+        self.beside.as_ref().map(|beside| beside.slot.module().digest())
     }
 
     /// Processes arrivals in order and gives a record for each that it had not passed before.
     pub fn process(&mut self, arrivals: &[Arrival]) -> Vec<Record> {
         let mut records = Vec::with_capacity(arrivals.len());
-        let mut rest = arrivals;
+        let fresh = arrivals.partition_point(|arrival| arrival.offset < self.next_offset);
+        let mut rest = &arrivals[fresh..];
         while let Some(first) = rest.first() {
-            let end = match self.candidate {
-                // Up to the next offset at which the candidate is looked at.
-                Some(_) => {
-                    let look = (first.offset / SWAP_STEP + 1) * SWAP_STEP;
+            // Modules change before an event, never after: what was looked at lies behind it.
+            self.look(first.offset);
+            let end = match &self.beside {
+                // Up to the next offset at which the two are looked at.
+                Some(beside) => {
+                    let look = beside.next_look(first.offset);
                     rest.iter().position(|arrival| arrival.offset >= look).unwrap_or(rest.len())
                 }
                 None => rest.len(),
@@ -214,13 +380,9 @@ impl Runner {
     }
 
     fn process_part(&mut self, arrivals: &[Arrival], records: &mut Vec<Record>) {
-        let fresh = arrivals.partition_point(|arrival| arrival.offset < self.next_offset);
-        let arrivals = &arrivals[fresh..];
         let Some(last) = arrivals.last() else { return };
-        // The shadow swaps before an event, never after: whatever was looked at lies behind it.
-        self.look_at_candidate(arrivals[0].offset);
         let mut events: Vec<Result<Event, EventError>> =
-            arrivals.iter().map(|arrival| self.champion.read(arrival)).collect();
+            arrivals.iter().map(|arrival| self.acting.read(arrival)).collect();
         let duplicates = self.find_duplicates(&events);
         let kept: Vec<&Arrival> = arrivals
             .iter()
@@ -230,18 +392,16 @@ impl Runner {
             .collect();
         let mut keep = duplicates.iter().map(|duplicate| !duplicate);
         events.retain(|_| keep.next().unwrap_or(true));
-        let judgements = self.champion.score(events);
-        self.shadow(&kept, &judgements);
-        let mut judged = kept.into_iter().zip(judgements);
+        let (judgements, others) = self.score(&kept, events);
+        let verdicts = self.verdicts(&kept, &judgements, &others);
+        self.next_offset = last.offset + 1;
+        self.look_at_deadlines(&judgements, &others);
+        let mut verdicts = verdicts.into_iter();
         for duplicate in duplicates {
-            let record = match judged.next_if_not(duplicate) {
-                Some((arrival, judgement)) => self.record(arrival, judgement),
-                None => Record::Duplicate,
-            };
+            let record = verdicts.next_if_not(duplicate).unwrap_or(Record::Duplicate);
             self.count(&record);
             records.push(record);
         }
-        self.next_offset = last.offset + 1;
     }
 
     /// Which events were delivered before. Sources that keep offsets never deliver twice.
@@ -258,23 +418,113 @@ impl Runner {
             .collect()
     }
 
-    fn record(&self, arrival: &Arrival, judgement: Judgement) -> Record {
+    /// What both modules say of the same events; of the other nothing is acted on, unless the
+    /// acting one fails.
+    fn score(
+        &mut self,
+        arrivals: &[&Arrival],
+        events: Vec<Result<Event, EventError>>,
+    ) -> (Vec<Judgement>, Vec<Judgement>) {
+        let Some(beside) = &mut self.beside else {
+            return (self.acting.score_with(events, Patience::Full), Vec::new());
+        };
+        let stands_by = beside.part == Part::Fallback;
+        let (ours, theirs) = match stands_by {
+            true => (Patience::Once, Patience::Full),
+            false => (Patience::Full, Patience::None),
+        };
+        let judgements = self.acting.score_with(events, ours);
+        let events = arrivals.iter().map(|arrival| beside.slot.read(arrival)).collect();
+        let others = beside.slot.score_with(events, theirs);
+        beside.compare(&mut self.acting, &judgements, &others);
+        (judgements, others)
+    }
+
+    /// A record for each event, in order. Where the acting module failed and the one that stands by
+    /// did not, the latter's verdict counts.
+    fn verdicts(
+        &mut self,
+        arrivals: &[&Arrival],
+        judgements: &[Judgement],
+        others: &[Judgement],
+    ) -> Vec<Record> {
+        let stands_by = self.beside.as_ref().is_some_and(|beside| beside.part == Part::Fallback);
+        let mut records = Vec::with_capacity(judgements.len());
+        for (place, (arrival, judgement)) in arrivals.iter().zip(judgements).enumerate() {
+            let other = others.get(place).filter(|other| stands_by && other.row().is_some());
+            records.push(match (judgement, other, &self.beside) {
+                (Judgement::Failed { .. }, Some(other), Some(beside)) => {
+                    self.record(&beside.slot, arrival, other)
+                }
+                _ => self.record(&self.acting, arrival, judgement),
+            });
+        }
+        if self.audits.is_some() {
+            self.audit(arrivals, &records, judgements, others);
+        }
+        records
+    }
+
+    fn record(&self, slot: &Slot, arrival: &Arrival, judgement: &Judgement) -> Record {
         match judgement {
             Judgement::Scored { row, event } => {
                 let identity = match event.identity {
                     Some(identity) if self.place.redelivers => Identity::Hash(identity),
                     _ => Identity::Offset(arrival.offset),
                 };
-                Record::Verdict(Box::new(self.champion.verdict(
-                    row,
-                    &event,
-                    &identity,
-                    &self.place,
-                    arrival.offset,
-                )))
+                let verdict = slot.verdict(*row, event, &identity, &self.place, arrival.offset);
+                Record::Verdict(Box::new(verdict))
+            }
+            Judgement::Failed { message, .. } => {
+                let message = message.clone();
+                let letter = dead_letter(&self.place, arrival, "detector-failed", message);
+                Record::DeadLetter(Box::new(letter))
             }
             Judgement::Dead { reason, message } => {
-                Record::DeadLetter(Box::new(dead_letter(&self.place, arrival, reason, message)))
+                let letter = dead_letter(&self.place, arrival, reason, message.clone());
+                Record::DeadLetter(Box::new(letter))
+            }
+        }
+    }
+
+    /// Keeps what it takes to reach each anomaly's verdict again.
+    fn audit(
+        &mut self,
+        arrivals: &[&Arrival],
+        records: &[Record],
+        judgements: &[Judgement],
+        others: &[Judgement],
+    ) {
+        let Some(audits) = &mut self.audits else { return };
+        let beside = self.beside.as_ref().map(|beside| beside.slot.module().digest().to_string());
+        let acting = self.acting.module().digest().to_string();
+        let slots = [Some(&mut self.acting), self.beside.as_mut().map(|beside| &mut beside.slot)];
+        for (slot, judgements) in slots.into_iter().zip([judgements, others]) {
+            let Some(slot) = slot else { continue };
+            let digest = slot.module().digest().to_string();
+            let by_slot = records.iter().zip(judgements).zip(arrivals);
+            let anomalies = by_slot.filter_map(|((record, judgement), arrival)| match record {
+                Record::Verdict(verdict)
+                    if verdict.data.module == digest
+                        && verdict.data.verdict == Outcome::Anomalous =>
+                {
+                    Some((judgement.row()?, verdict, arrival))
+                }
+                _ => None,
+            });
+            let anomalies: Vec<_> = anomalies.collect();
+            let rows: Vec<usize> = anomalies.iter().map(|(row, ..)| *row).collect();
+            for ((_, verdict, arrival), prior) in anomalies.iter().zip(slot.prior_states(&rows)) {
+                let Some(prior_state) = prior else { continue };
+                audits.push(Audit::new(AuditData {
+                    verdict: (**verdict).as_ref().clone(),
+                    event: arrival.bytes.clone(),
+                    attributes: arrival.attributes.clone(),
+                    ingested_ms: arrival.ingested_ms,
+                    prior_state,
+                    serial: self.orders.serial,
+                    beside: beside.clone().filter(|_| digest == acting),
+                }));
             }
         }
     }
@@ -291,47 +541,43 @@ impl Runner {
         }
     }
 
-    /// Scores the same events with the candidate and compares; nothing is acted on.
-    fn shadow(&mut self, arrivals: &[&Arrival], champion: &[Judgement]) {
-        let Some(candidate) = &mut self.candidate else { return };
-        let events = arrivals.iter().map(|arrival| candidate.slot.read(arrival)).collect();
-        let judgements = candidate.slot.score(events);
-        for pair in champion.iter().zip(&judgements) {
-            let Judgement::Scored { row, .. } = pair.0 else { continue };
-            let ours = self.champion.outcome(*row);
-            let counted = ours != Outcome::WarmingUp;
-            candidate.champion_counted += u64::from(counted);
-            let Judgement::Scored { row, .. } = pair.1 else { continue };
-            let theirs = candidate.slot.outcome(*row);
-            candidate.scored += 1;
-            candidate.own_counted += u64::from(theirs != Outcome::WarmingUp);
-            if counted && theirs != Outcome::WarmingUp {
-                candidate.compared += 1;
-                candidate.agreed += u64::from(ours == theirs);
-            }
+    /// A missed deadline is not waited for again: it cost time, and whether it happens depends on
+    /// the machine, so nothing is gained by looking at fixed offsets.
+    fn look_at_deadlines(&mut self, ours: &[Judgement], theirs: &[Judgement]) {
+        let slow = |judgements: &[Judgement]| {
+            let slow =
+                |judgement: &Judgement| matches!(judgement, Judgement::Failed { slow: true, .. });
+            judgements.iter().any(slow)
+        };
+        let Some(part) = self.beside.as_ref().map(|beside| beside.part) else { return };
+        if slow(theirs) {
+            self.drop_beside("it missed its deadline, beside a module that did not".to_owned());
+        } else if part == Part::Fallback && slow(ours) {
+            self.leave("it missed its deadline twice, and the other module did not".to_owned());
         }
     }
 
-    /// At each step, swaps when the candidate was warm since the step before.
-    fn look_at_candidate(&mut self, offset: u64) {
-        let Some(candidate) = &mut self.candidate else { return };
-        if offset / SWAP_STEP == candidate.since / SWAP_STEP {
+    /// At fixed offsets, looks at how the two compare: a warm module takes over that was told to, a
+    /// bad one goes, and a fallback that is no longer needed too.
+    fn look(&mut self, offset: u64) {
+        let Some(beside) = &mut self.beside else { return };
+        if beside.next_look(self.next_offset.saturating_sub(1)) > offset {
             return;
         }
-        let warm = candidate.own_counted as f64 >= WARM_SHARE * candidate.champion_counted as f64;
-        // A step that began in its middle or held few events shows nothing. Where even the champion
-        // is warming up for ever, there is nothing to wait for.
-        let has_worked =
-            candidate.scored >= SWAP_STEP / 2 && candidate.since.is_multiple_of(SWAP_STEP);
-        candidate.since = offset / SWAP_STEP * SWAP_STEP;
-        (candidate.scored, candidate.champion_counted, candidate.own_counted) = (0, 0, 0);
-        if warm
-            && has_worked
-            && let Some(candidate) = self.candidate.take()
-        {
-            self.champion = candidate.slot;
-            self.counts.swaps += 1;
-            self.needs_full_snapshot = true;
+        let verdict = beside.watch.verdict(&self.orders.gate);
+        let on_other = beside.watch.verdict_on_other(&self.orders.gate);
+        beside.watch.next();
+        let looked = beside.look_at_warmth(offset);
+        match beside.part {
+            Part::Fallback if verdict.is_some() => self.leave(verdict.unwrap_or_default()),
+            Part::Fallback if beside.until.is_some_and(|until| offset >= until) => {
+                self.beside = None;
+                self.needs_full_snapshot = true;
+            }
+            Part::Fallback => {}
+            _ if on_other.is_some() => self.drop_beside(on_other.unwrap_or_default()),
+            Part::WarmingUp if looked && beside.is_warm => self.swap(),
+            _ => {}
         }
     }
 
@@ -341,16 +587,9 @@ impl Runner {
         RunnerSnapshot {
             is_full: full,
             next_offset: self.next_offset,
-            champion: self.champion.entities.snapshot(full),
-            candidate: self.candidate.as_mut().map(|candidate| CandidateSnapshot {
-                entities: candidate.slot.entities.snapshot(full),
-                since: candidate.since,
-                scored: candidate.scored,
-                champion_counted: candidate.champion_counted,
-                candidate_counted: candidate.own_counted,
-                compared: candidate.compared,
-                agreed: candidate.agreed,
-            }),
+            acting: self.acting.entities.snapshot(full),
+            beside: self.beside.as_mut().map(|beside| beside.snapshot(full)),
+            orders: self.orders.clone(),
             window: self.window.snapshot(full),
         }
     }
@@ -368,53 +607,48 @@ impl Runner {
     /// The runner that snapshots describe; `None` when they do not fit together or the modules.
     pub(crate) fn restore(
         place: Place,
-        champion: &Module,
-        candidate: Option<&Module>,
+        acting: &Module,
+        beside: Option<&Module>,
         entities_max: Option<u32>,
         snapshots: &[RunnerSnapshot],
     ) -> Option<Self> {
         let last = snapshots.last()?;
-        let table = |module: &Module, parts: Vec<crate::entities::EntitySnapshot>| {
+        let table = |module: &Module, parts: Vec<EntitySnapshot>| {
             let manifest = module.manifest();
             let capacity = entities_max.unwrap_or(manifest.stream.entities_max);
             EntityTable::restore(manifest.state_bytes as usize, capacity, &parts)
         };
-        let champion_parts = snapshots.iter().map(|snapshot| snapshot.champion.clone()).collect();
-        let champion_slot = Slot::with_entities(champion, table(champion, champion_parts)?);
-        let candidate = match (candidate, &last.candidate) {
+        let parts = snapshots.iter().map(|snapshot| snapshot.acting.clone()).collect();
+        let acting = Slot::with_entities(acting, table(acting, parts)?);
+        let beside = match (beside, &last.beside) {
             (Some(module), Some(latest)) => {
-                let parts = snapshots
-                    .iter()
-                    .filter_map(|s| s.candidate.as_ref())
-                    .map(|c| c.entities.clone())
-                    .collect();
-                Some(Candidate {
-                    slot: Slot::with_entities(module, table(module, parts)?),
-                    since: latest.since,
-                    scored: latest.scored,
-                    champion_counted: latest.champion_counted,
-                    own_counted: latest.candidate_counted,
-                    compared: latest.compared,
-                    agreed: latest.agreed,
-                })
+                let parts = snapshots.iter().filter_map(|snapshot| snapshot.beside.as_ref());
+                let parts = parts.map(|beside| beside.entities.clone()).collect();
+                Some(Beside::restore(module, table(module, parts)?, latest)?)
             }
-            (None, None) => None,
-            _ => return None,
+            // A module beside that is not to be had any more is no reason to stop.
+            (None, _) => None,
+            (Some(_), None) => return None,
         };
-        Some(Self {
+        let lost = beside.is_none() && last.beside.is_some();
+        let mut this = Self {
             place,
             entities_max,
             next_offset: last.next_offset,
             window: IdentityWindow::restore(snapshots.iter().map(|snapshot| &snapshot.window)),
-            champion: champion_slot,
-            candidate,
+            acting,
+            beside,
+            orders: last.orders.clone(),
             counts: Counts::default(),
-            needs_full_snapshot: false,
-        })
+            audits: None,
+            needs_full_snapshot: lost,
+        };
+        this.set_sensitivity(last.orders.sensitivity);
+        Some(this)
     }
 }
 
-/// The next judged arrival, unless this place was a duplicate.
+/// The next record, unless this place was a duplicate.
 trait NextUnless: Iterator {
     fn next_if_not(&mut self, skip: bool) -> Option<Self::Item> {
         if skip { None } else { self.next() }

@@ -3,8 +3,10 @@
 use crate::entities::EntityTable;
 use crate::record::Arrival;
 use crate::runner::Place;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 use twinge_contract::abi::Outcome;
 use twinge_contract::event::{Event, EventError, EventReader};
 use twinge_contract::manifest::Manifest;
@@ -38,6 +40,27 @@ pub struct Slot {
     /// state belongs to.
     working: Vec<Option<u32>>,
     owners: Vec<u32>,
+    /// The factor on scores before they are compared with 1.
+    sensitivity: f64,
+    /// Working states as they were before the batch, kept where verdicts may have to be explained.
+    before: Option<Vec<u8>>,
+    /// Time in calls that was told already.
+    told: Duration,
+    /// Rows of the batch that the module failed on.
+    failed: Vec<usize>,
+}
+
+/// How much time an event that makes a module fail is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// There is no other module: a missed deadline is tried once more with ten times the time, and
+    /// the events behind a failure are found by halving.
+    Full,
+    /// Another module stands by: after the second missed deadline, all events of the batch are
+    /// given up.
+    Once,
+    /// Nothing is acted on: after the first.
+    None,
 }
 
 /// What a slot says of an arrival.
@@ -50,13 +73,35 @@ pub enum Judgement {
         /// The event.
         event: Event,
     },
-    /// There is no verdict.
+    /// The module failed on it.
+    Failed {
+        /// It missed its deadline.
+        slow: bool,
+        /// A sentence for people.
+        message: String,
+    },
+    /// It cannot be scored by any module.
     Dead {
         /// A word for programs.
         reason: &'static str,
         /// A sentence for people.
         message: String,
     },
+}
+
+impl Judgement {
+    /// The row, if there is a verdict.
+    pub(crate) fn row(&self) -> Option<usize> {
+        match self {
+            Self::Scored { row, .. } => Some(*row),
+            _ => None,
+        }
+    }
+
+    /// Whether it is the module's fault that there is no verdict.
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self, Self::Failed { .. })
+    }
 }
 
 impl Slot {
@@ -80,7 +125,28 @@ impl Slot {
             entities,
             working: Vec::new(),
             owners: Vec::new(),
+            sensitivity: 1.0,
+            before: None,
+            told: Duration::ZERO,
+            failed: Vec::new(),
         }
+    }
+
+    /// Compares scores with 1 after multiplying them by this.
+    pub(crate) fn set_sensitivity(&mut self, sensitivity: f64) {
+        self.sensitivity = sensitivity;
+    }
+
+    /// Keeps from now on what it takes to explain verdicts.
+    pub(crate) fn keep_prior_states(&mut self) {
+        self.before.get_or_insert_default();
+    }
+
+    /// Time in calls since it was asked the last time, microseconds.
+    pub(crate) fn take_busy_us(&mut self) -> u64 {
+        let new = (self.scorer.busy() - self.told).as_micros() as u64;
+        self.told += Duration::from_micros(new);
+        new
     }
 
     pub(crate) fn module(&self) -> &Module {
@@ -107,6 +173,15 @@ impl Slot {
 
     /// Scores events in order, each seeing the states that those before it left.
     pub fn score(&mut self, events: Vec<Result<Event, EventError>>) -> Vec<Judgement> {
+        self.score_with(events, Patience::Full)
+    }
+
+    /// The same, with less patience.
+    pub(crate) fn score_with(
+        &mut self,
+        events: Vec<Result<Event, EventError>>,
+        patience: Patience,
+    ) -> Vec<Judgement> {
         self.batch.clear();
         self.owners.clear();
         let mut judgements = Vec::with_capacity(events.len());
@@ -118,14 +193,19 @@ impl Slot {
                 }
             });
         }
-        let culprits = self.call();
+        if let Some(before) = &mut self.before {
+            self.batch.copy_states_to(before);
+        }
+        let culprits = self.call(patience);
         self.keep_states();
+        self.failed = culprits.iter().map(|(row, _)| *row).collect();
         for judgement in &mut judgements {
             if let Judgement::Scored { row, .. } = judgement
                 && let Some((_, error)) = culprits.iter().find(|(culprit, _)| culprit == row)
             {
                 let message = format!("detector failed on this event alone: {error}");
-                *judgement = Judgement::Dead { reason: "detector-failed", message };
+                let slow = *error == CallError::Deadline;
+                *judgement = Judgement::Failed { slow, message };
             }
         }
         judgements
@@ -154,18 +234,21 @@ impl Slot {
     }
 
     /// Scores the batch; rows that make the module fail are found by halving and left out.
-    fn call(&mut self) -> Vec<(usize, CallError)> {
+    fn call(&mut self, patience: Patience) -> Vec<(usize, CallError)> {
         let mut culprits = Vec::new();
         if self.batch.rows() == 0 {
             return culprits;
         }
-        let mut result = self.scorer.score(&mut self.batch, false, Budget::Usual);
+        // Above 1, a factor makes anomalies of what the module would not explain by itself.
+        let explain_all = self.sensitivity > 1.0;
+        let mut result = self.scorer.score(&mut self.batch, explain_all, Budget::Usual);
         // A slow machine is not a bad event: once more, with ten times the time.
-        if result == Err(CallError::Deadline) {
-            result = self.scorer.score(&mut self.batch, false, Budget::Retry);
+        if result == Err(CallError::Deadline) && patience != Patience::None {
+            result = self.scorer.score(&mut self.batch, explain_all, Budget::Retry);
         }
         if let Err(error) = result {
-            let mut misses_left = DEADLINES_MAX;
+            let searches = patience == Patience::Full || error != CallError::Deadline;
+            let mut misses_left = if searches { DEADLINES_MAX } else { 0 };
             self.search(0..self.batch.rows(), &error, &mut misses_left, &mut culprits);
         }
         culprits
@@ -186,7 +269,7 @@ impl Slot {
         let middle = rows.start + rows.len() / 2;
         for half in [rows.start..middle, middle..rows.end] {
             let mut part = self.batch.part(half.clone());
-            match self.scorer.score(&mut part, false, Budget::Usual) {
+            match self.scorer.score(&mut part, self.sensitivity > 1.0, Budget::Usual) {
                 Ok(()) => self.batch.take_part(&part, half.start),
                 Err(error) => {
                     *misses_left =
@@ -211,7 +294,36 @@ impl Slot {
 
     /// The outcome of a row just scored.
     pub fn outcome(&self, row: usize) -> Outcome {
-        self.batch.outcome(row)
+        match self.batch.outcome(row) {
+            outcome @ (Outcome::WarmingUp | Outcome::Invalid) => outcome,
+            outcome if self.sensitivity == 1.0 => outcome,
+            _ if self.batch.score(row) * self.sensitivity >= 1.0 => Outcome::Anomalous,
+            _ => Outcome::Normal,
+        }
+    }
+
+    /// The state that the entity of each of these rows had before it, in the batch just scored.
+    /// Rows ascend; the events of an entity before a row of the same batch are scored again.
+    pub(crate) fn prior_states(&mut self, rows: &[usize]) -> Vec<Option<Vec<u8>>> {
+        let before = self.before.take().unwrap_or_default();
+        let mut known: BTreeMap<u32, (usize, Option<Vec<u8>>)> = BTreeMap::new();
+        let mut priors = Vec::with_capacity(rows.len());
+        for row in rows {
+            let entity = self.batch.entity(*row);
+            let first = || (0, Some(self.batch.state_in(&before, entity).to_vec()));
+            let (from, state) = known.entry(entity).or_insert_with(first);
+            let earlier: Vec<usize> = (*from..*row)
+                .filter(|earlier| self.batch.entity(*earlier) == entity)
+                .filter(|earlier| !self.failed.contains(earlier))
+                .collect();
+            if let Some(bytes) = state.take() {
+                *state = replay(&mut self.scorer, &self.batch, &earlier, bytes);
+            }
+            *from = *row;
+            priors.push(state.clone());
+        }
+        self.before = Some(before);
+        priors
     }
 
     /// The score of a row just scored.
@@ -228,7 +340,7 @@ impl Slot {
         place: &Place,
         offset: u64,
     ) -> Verdict {
-        let (outcome, score) = (self.batch.outcome(row), self.batch.score(row));
+        let (outcome, score) = (self.outcome(row), self.batch.score(row));
         Verdict {
             specversion: "1.0".into(),
             kind: VERDICT_TYPE.into(),
@@ -239,7 +351,7 @@ impl Slot {
             data: VerdictData {
                 verdict: outcome,
                 score,
-                severity: Severity::of(outcome, score),
+                severity: Severity::of(outcome, score * self.sensitivity),
                 late: self.batch.is_late(row),
                 continues: self.batch.continues(row),
                 attribution: if outcome == Outcome::Anomalous {
@@ -247,6 +359,7 @@ impl Slot {
                 } else {
                     Vec::new()
                 },
+                sensitivity: (self.sensitivity != 1.0).then_some(self.sensitivity),
                 version: self.manifest.version.clone(),
                 module: self.digest.clone(),
                 origin: place.origin(offset),
@@ -268,6 +381,17 @@ impl Slot {
         contributions.truncate(CONTRIBUTIONS_MAX);
         contributions
     }
+}
+
+/// The state that comes of some rows of a batch, which are of one entity; nothing if the module
+/// fails on them now, which it did not before.
+fn replay(scorer: &mut Scorer, batch: &Batch, rows: &[usize], state: Vec<u8>) -> Option<Vec<u8>> {
+    if rows.is_empty() {
+        return Some(state);
+    }
+    let mut again = batch.of_one(rows, &state);
+    scorer.score(&mut again, false, Budget::Retry).ok()?;
+    Some(again.state(0).to_vec())
 }
 
 /// The dead letter for an arrival.

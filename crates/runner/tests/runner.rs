@@ -10,7 +10,7 @@ use twinge_fit::{Config, Table, infer, train};
 use twinge_generator::{Params, World, csv_header};
 use twinge_registry::{MemoryStore, Store, StorePath};
 use twinge_runner::{
-    Arrival, CheckpointError, Checkpoints, Layout, Place, Progress, Record, Runner,
+    Arrival, CheckpointError, Checkpoints, Directive, Layout, Place, Progress, Record, Runner,
 };
 use twinge_trust::VerifiedModule;
 
@@ -152,7 +152,7 @@ fn with_crashes(save_after: usize, crash_after: usize) -> Vec<Record> {
         let mut unsaved = 0;
         while done < until {
             if done >= 1000 && !offered {
-                runner.offer(&fixture.other);
+                runner.direct(&Directive::only(&fixture.other));
                 block_on(save(&mut checkpoints, &mut runner)).unwrap();
                 offered = true;
             }
@@ -189,9 +189,9 @@ async fn open(store: &Arc<dyn Store>) -> (Runner, Checkpoints) {
     let module =
         |digest| if digest == fixture.module.digest() { &fixture.module } else { &fixture.other };
     let detector = &latest.detectors[0];
-    let candidate = detector.candidate.map(module);
+    let beside = detector.beside.map(module);
     let runner = checkpoints
-        .restore(&place(true), module(detector.champion), candidate, ENTITIES_MAX)
+        .restore(&place(true), module(detector.acting), beside, ENTITIES_MAX)
         .await
         .unwrap()
         .unwrap();

@@ -1,6 +1,7 @@
 //! Puts a program together from a plan: modules, source, sinks, HTTP.
 
 use crate::detectors::Detectors;
+use crate::device::{DeviceError, DevicePlan};
 use crate::http::{Service, router, serve};
 use crate::intake::{self, Incoming, Intake};
 use crate::lines::{Lines, LinesError};
@@ -12,6 +13,7 @@ use crate::sightings::Sightings;
 use crate::sink::{Files, HUB_PREFIX, Sink, SinkError};
 use crate::source::Source;
 use async_trait::async_trait;
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::fs::File;
 use std::io;
@@ -28,9 +30,9 @@ use tokio_util::task::TaskTracker;
 use twinge_engine::LoadError;
 use twinge_journal::JournalError;
 use twinge_platform::{Clock, Disk};
-use twinge_registry::{Directory, Name, Store, StoreError};
+use twinge_registry::{Directory, LocationError, Name, Store, StoreError};
 use twinge_runner::{CheckpointError, Layout};
-use twinge_trust::Keyring;
+use twinge_trust::Anchor;
 
 /// What a program is to do.
 #[derive(Clone, Debug)]
@@ -39,8 +41,8 @@ pub struct Plan {
     pub state: PathBuf,
     /// Detectors that run side by side on the same events.
     pub detectors: Vec<DetectorPlan>,
-    /// Keys that are trusted.
-    pub keyring: Keyring,
+    /// Whom to trust.
+    pub anchor: Anchor,
     /// Whether a module file without signature may run.
     pub allow_unsigned: bool,
     /// Where events come from.
@@ -55,6 +57,12 @@ pub struct Plan {
     pub deadline: Duration,
     /// How often a channel is looked at.
     pub poll: Duration,
+    /// How often is reported on what runs, if nothing changes.
+    pub report: Duration,
+    /// Who this device is to its registries.
+    pub device: DevicePlan,
+    /// The fields that events here have; without it, any schema is taken.
+    pub fields: Option<BTreeSet<String>>,
 }
 
 /// A detector and where its records go.
@@ -66,6 +74,14 @@ pub struct DetectorPlan {
     pub verdicts: String,
     /// File of dead letters; `-` is standard output, `hub:NAME` a hub.
     pub dead_letters: String,
+    /// Where anomalies go with all that it takes to replay them.
+    pub audits: Option<String>,
+}
+
+impl DetectorPlan {
+    fn outputs(&self) -> impl Iterator<Item = &String> {
+        [&self.verdicts, &self.dead_letters].into_iter().chain(&self.audits)
+    }
 }
 
 /// Where a module comes from.
@@ -75,8 +91,8 @@ pub enum Origin {
     File(PathBuf),
     /// A channel of a registry.
     Channel {
-        /// Directory of the registry.
-        registry: PathBuf,
+        /// The registry: a directory, or the address of a container.
+        registry: String,
         /// The detector.
         detector: Name,
         /// The channel.
@@ -118,7 +134,11 @@ pub enum AssemblyError {
     #[error("module cannot be used")]
     Module(#[from] ModuleError),
     #[error("registry cannot be used")]
-    Registry(#[from] StoreError),
+    Registry(#[from] LocationError),
+    #[error("device cannot say who it is")]
+    Device(#[from] DeviceError),
+    #[error("state cannot be stored")]
+    Store(#[from] StoreError),
     #[error("checkpoint cannot be used")]
     Checkpoint(#[from] CheckpointError),
     #[error("journal cannot be used")]
@@ -209,10 +229,8 @@ impl Plan {
     }
 
     fn check_outputs(&self) -> Result<(), AssemblyError> {
-        let mut seen = std::collections::BTreeSet::new();
-        for output in
-            self.detectors.iter().flat_map(|detector| [&detector.verdicts, &detector.dead_letters])
-        {
+        let mut seen = BTreeSet::new();
+        for output in self.detectors.iter().flat_map(DetectorPlan::outputs) {
             let is_file = output != "-" && !output.starts_with(HUB_PREFIX);
             if is_file && !seen.insert(output) {
                 return Err(AssemblyError::SameOutput(output.clone()));
@@ -266,7 +284,7 @@ impl Assembly {
             let child = children.clone();
             http = Some(tracker.spawn(serve(listener, router(service), child)));
         }
-        works.detectors.follow(&tracker, &children);
+        works.detectors.follow(&tracker, &children, &works.reports);
         if let Some(intake) = stdin {
             tracker.spawn(read_stdin(intake, children.clone()));
         }

@@ -2,20 +2,23 @@
 //! partition.
 
 use crate::assembly::{AssemblyError, DetectorPlan, Origin, Plan, chain};
-use crate::modules::{Follower, ModuleCache, ModuleError};
-use crate::pump::{Lane, Wanted};
+use crate::device::DeviceIdentity;
+use crate::follower::{Follower, Told};
+use crate::modules::{ModuleCache, ModuleError};
+use crate::pump::{Lane, Reports, Wanted};
+use crate::reporter::{Heard, Reporter};
 use crate::sink::Outputs;
 use crate::source::Source;
+use crate::trust::Trust;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use twinge_engine::{Engine, Limits, Module};
+use twinge_engine::{Engine, Limits};
 use twinge_platform::{Clock, Disk};
-use twinge_registry::{Directory, Registry, Store};
-use twinge_runner::{Checkpoints, Runner};
-use twinge_trust::{Digest, Keyring};
+use twinge_registry::{Registry, Store, open_store};
+use twinge_runner::{Checkpoints, Directive, Runner};
 
 /// The detectors of a program.
 #[derive(Debug)]
@@ -39,12 +42,13 @@ struct Following {
     follower: Follower,
     name: String,
     cache: Arc<Mutex<ModuleCache>>,
-    keyring: Keyring,
+    trust: Trust,
+    identity: DeviceIdentity,
     wanted: Arc<watch::Sender<Wanted>>,
+    heard: Heard,
     clock: Arc<dyn Clock>,
     poll: Duration,
-    /// The module offered last.
-    offered: Digest,
+    report: Duration,
 }
 
 impl Detectors {
@@ -56,7 +60,8 @@ impl Detectors {
     ) -> Result<Self, AssemblyError> {
         let engine = Engine::new(Limits { deadline: plan.deadline, ..Limits::default() })?;
         let modules = plan.state.join("modules");
-        let cache = ModuleCache::open(engine, &modules, plan.keyring.clone(), plan.allow_unsigned)?;
+        let trust = Trust::open(plan.anchor.clone(), &plan.state, Arc::clone(disk))?;
+        let cache = ModuleCache::open(engine, &modules, trust.clone(), plan.allow_unsigned)?;
         let mut this = Self {
             all: Vec::new(),
             cache: Arc::new(Mutex::new(cache)),
@@ -65,7 +70,7 @@ impl Detectors {
             followers: Vec::new(),
         };
         for detector in &plan.detectors {
-            this.add(plan, detector, disk, clock).await?;
+            this.add(plan, detector, disk, clock, &trust).await?;
         }
         Ok(this)
     }
@@ -76,56 +81,62 @@ impl Detectors {
         detector: &DetectorPlan,
         disk: &Arc<dyn Disk>,
         clock: &Arc<dyn Clock>,
+        trust: &Trust,
     ) -> Result<(), AssemblyError> {
-        let (module, follower) = self.module(plan, detector, disk, clock).await?;
-        let name = module.manifest().name.clone();
+        let (directive, following) = match &detector.origin {
+            Origin::File(path) => {
+                (Directive::only(&self.cache.lock().await.load_file(path).await?), None)
+            }
+            Origin::Channel { .. } => {
+                let mut following = self.following(plan, detector, disk, clock, trust).await?;
+                (following.begin().await?, Some(following))
+            }
+        };
+        let name = directive.act.module.manifest().name.clone();
         if self.all.iter().any(|detector| detector.name == name) {
             return Err(AssemblyError::SameName(name));
         }
-        let registry = follower.as_ref().map(Follower::registry);
+        let registry = following.as_ref().map(|following| following.follower.registry());
         self.all.push(Detector { name: name.clone(), registry, plan: detector.clone() });
-        self.followers.extend(follower.map(|follower| Following {
-            follower,
-            name: name.clone(),
-            cache: Arc::clone(&self.cache),
-            keyring: plan.keyring.clone(),
-            wanted: Arc::clone(&self.wanted),
-            clock: Arc::clone(clock),
-            poll: plan.poll,
-            offered: module.digest(),
-        }));
-        self.wanted.send_modify(|wanted| drop(wanted.insert(name, module)));
+        self.followers.extend(following);
+        self.wanted.send_modify(|wanted| drop(wanted.insert(name, directive)));
         Ok(())
     }
 
-    /// The module that should run, and whoever follows its channel.
-    async fn module(
+    async fn following(
         &self,
         plan: &Plan,
         detector: &DetectorPlan,
         disk: &Arc<dyn Disk>,
         clock: &Arc<dyn Clock>,
-    ) -> Result<(Module, Option<Follower>), AssemblyError> {
-        let (registry, name, channel) = match &detector.origin {
-            Origin::File(path) => {
-                return Ok((self.cache.lock().await.load_file(path).await?, None));
-            }
-            Origin::Channel { registry, detector, channel } => (registry, detector, channel),
+        trust: &Trust,
+    ) -> Result<Following, AssemblyError> {
+        let Origin::Channel { registry, detector: name, channel } = &detector.origin else {
+            unreachable!("only channels are followed");
         };
-        let store: Arc<dyn Store> = Arc::new(Directory::open(registry)?);
-        let mut follower =
-            Follower::open(store, name.clone(), channel.clone(), Arc::clone(disk), &plan.state)?;
-        // A registry that is away does not keep a program from starting that has been there before.
-        if let Err(error) = follower.poll(&plan.keyring, clock.now_ms()).await {
-            if follower.champion().is_err() {
-                return Err(error.into());
-            }
-            tracing::warn!(error = %chain(&error), "channel cannot be followed; going on with what is known of it");
-        }
-        let digest = follower.champion()?;
-        let module = self.cache.lock().await.get(&digest, Some(&follower.registry())).await?;
-        follower.check(&module)?;
-        Ok((module, Some(follower)))
+        let store = open_store(registry, &|name| std::env::var(name).ok()).await?;
+        let (disk_of, fields) = (Arc::clone(disk), plan.fields.clone());
+        let follower =
+            Follower::open(store, name.clone(), channel.clone(), disk_of, &plan.state, fields)?;
+        let identity = DeviceIdentity::open(&plan.device, &plan.state, disk)?;
+        tracing::info!(
+            device = identity.device().name,
+            enrolled = identity.is_enrolled(),
+            public_key = %identity.public_key(),
+            "following channel {channel} of detector {name}"
+        );
+        Ok(Following {
+            follower,
+            name: name.to_string(),
+            cache: Arc::clone(&self.cache),
+            trust: trust.clone(),
+            identity,
+            wanted: Arc::clone(&self.wanted),
+            heard: Heard::default(),
+            clock: Arc::clone(clock),
+            poll: plan.poll,
+            report: plan.report,
+        })
     }
 
     /// The modules that should run, as channels tell of them.
@@ -143,10 +154,19 @@ impl Detectors {
     ) -> Result<Vec<Lane>, AssemblyError> {
         let mut lanes = Vec::with_capacity(self.all.len());
         for detector in &self.all {
+            let mut runner = self.runner(detector, source, checkpoints).await?;
+            let audits = match &detector.plan.audits {
+                Some(output) => {
+                    runner.keep_audits();
+                    Some(outputs.open(output)?)
+                }
+                None => None,
+            };
             lanes.push(Lane::new(
-                self.runner(detector, source, checkpoints).await?,
+                runner,
                 outputs.open(&detector.plan.verdicts)?,
                 outputs.open(&detector.plan.dead_letters)?,
+                audits,
             ));
         }
         Ok(lanes)
@@ -165,15 +185,16 @@ impl Detectors {
         if let (Some(known), Some(pointer)) = (known, latest) {
             let mut cache = self.cache.lock().await;
             let registry = detector.registry.as_ref();
-            let champion = cache.get(&known.champion, registry).await?;
-            let candidate = match &known.candidate {
-                Some(digest) => Some(cache.get(digest, registry).await?),
+            let acting = cache.get(&known.acting, registry).await?;
+            let beside = match &known.beside {
+                Some(digest) => cache.get(digest, registry).await.inspect_err(|error| {
+                    tracing::warn!(module = %digest, error = chain(error), "the module beside the acting one cannot be had, and goes");
+                }).ok(),
                 None => None,
             };
             drop(cache);
-            let restored = checkpoints
-                .restore(&place, &champion, candidate.as_ref(), self.entities_max)
-                .await?;
+            let restored =
+                checkpoints.restore(&place, &acting, beside.as_ref(), self.entities_max).await?;
             if let Some(runner) = restored {
                 tracing::info!(
                     detector = detector.name,
@@ -184,8 +205,8 @@ impl Detectors {
                 return Ok(runner);
             }
         }
-        let module = self.wanted.borrow().get(&detector.name).cloned();
-        let module = module.expect("every detector was given a module when it was added");
+        let directive = self.wanted.borrow().get(&detector.name).cloned();
+        let directive = directive.expect("every detector was given a module when it was added");
         let offset = latest.map_or(0, |pointer| pointer.next_offset);
         if latest.is_some() {
             tracing::info!(
@@ -195,59 +216,106 @@ impl Detectors {
                 "a detector joins those that run already, and begins here without memory"
             );
         }
-        Ok(Runner::begin_at(place, &module, self.entities_max, offset))
+        Ok(Runner::begin_at(place, &directive, self.entities_max, offset))
     }
 
-    /// Follows the channels until `stop` is cancelled.
-    pub fn follow(&mut self, tracker: &TaskTracker, stop: &CancellationToken) {
+    /// Follows the channels and reports on them until `stop` is cancelled.
+    pub fn follow(&mut self, tracker: &TaskTracker, stop: &CancellationToken, reports: &Reports) {
         for following in self.followers.drain(..) {
-            tracker.spawn(follow(following, stop.clone()));
-        }
-    }
-}
-
-/// Looks at a channel now and then, and offers its champion when it is another one.
-async fn follow(mut following: Following, stop: CancellationToken) {
-    let mut last_trouble = String::new();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(following.poll) => {}
-        }
-        match following.look().await {
-            Ok(()) => last_trouble.clear(),
-            Err(error) => {
-                let trouble = chain(&error);
-                // Told once, not with every look, for as long as it stays the same.
-                if trouble != last_trouble {
-                    tracing::warn!(
-                        detector = following.name,
-                        error = trouble,
-                        "channel cannot be followed; what runs goes on"
-                    );
-                }
-                last_trouble = trouble;
-            }
+            tracker.spawn(following.reporter(reports).run(stop.clone()));
+            tracker.spawn(following.run(stop.clone()));
         }
     }
 }
 
 impl Following {
-    async fn look(&mut self) -> Result<(), ModuleError> {
-        let polled = self.follower.poll(&self.keyring, self.clock.now_ms()).await;
-        let digest = self.follower.champion()?;
-        // A module that could not be fetched the last time is tried again, new document or not.
-        if digest != self.offered {
-            self.offer(&digest).await?;
+    /// What to run at the start. A registry that is away does not keep a program from starting that
+    /// has been there before.
+    async fn begin(&mut self) -> Result<Directive, AssemblyError> {
+        let polled = self.follower.poll(&self.trust, self.clock.now_ms()).await;
+        if let Err(error) = &polled {
+            if self.follower.current().is_none() {
+                return Err(polled.expect_err("it is one").into());
+            }
+            tracing::warn!(error = %chain(error), "channel cannot be followed; going on with what is known of it");
         }
-        polled.map(drop)
+        let told = self.told().await?;
+        self.note(&told, polled.err());
+        Ok(told.directive)
     }
 
-    async fn offer(&mut self, digest: &Digest) -> Result<(), ModuleError> {
-        let module = self.cache.lock().await.get(digest, Some(&self.follower.registry())).await?;
-        self.follower.check(&module)?;
-        self.offered = *digest;
-        self.wanted.send_modify(|wanted| drop(wanted.insert(self.name.clone(), module)));
-        Ok(())
+    /// Looks at the channel now and then, and passes on what it says.
+    async fn run(mut self, stop: CancellationToken) {
+        let mut last_trouble = String::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(self.poll) => {}
+            }
+            let trouble = tokio::select! {
+                () = stop.cancelled() => return,
+                trouble = self.look() => trouble,
+            };
+            // Told once, not with every look, for as long as it stays the same.
+            if let Some(trouble) = trouble.as_ref().filter(|trouble| **trouble != last_trouble) {
+                tracing::warn!(
+                    detector = self.name,
+                    error = trouble,
+                    "channel cannot be followed; what runs goes on"
+                );
+            }
+            last_trouble = trouble.unwrap_or_default();
+        }
+    }
+
+    /// Answers with why the channel, or a part of it, is not followed.
+    async fn look(&mut self) -> Option<String> {
+        let polled = self.follower.poll(&self.trust, self.clock.now_ms()).await;
+        // Modules that could not be fetched the last time are tried again, new document or not.
+        match self.told().await {
+            Ok(told) => {
+                let trouble = self.note(&told, polled.err());
+                self.wanted.send_if_modified(|wanted| {
+                    let before = wanted.get(&self.name);
+                    let is_new = before.is_none_or(|before| !before.is_same(&told.directive));
+                    if is_new {
+                        wanted.insert(self.name.clone(), told.directive);
+                    }
+                    is_new
+                });
+                trouble
+            }
+            Err(error) => {
+                let trouble = chain(&polled.err().unwrap_or(error));
+                self.heard.note(None, Some(trouble.clone()));
+                Some(trouble)
+            }
+        }
+    }
+
+    async fn told(&self) -> Result<Told, ModuleError> {
+        let device = self.identity.device();
+        self.follower.told(device, self.trust.version(), &self.cache).await
+    }
+
+    fn note(&self, told: &Told, refused: Option<ModuleError>) -> Option<String> {
+        let trouble = refused.as_ref().or(told.trouble.as_ref()).map(|error| chain(error));
+        self.heard.note(Some(told.desired.clone()), trouble.clone());
+        trouble
+    }
+
+    fn reporter(&self, reports: &Reports) -> Reporter {
+        let (detector, channel) = self.follower.names();
+        Reporter {
+            registry: self.follower.registry().0,
+            detector: detector.clone(),
+            channel: channel.clone(),
+            identity: self.identity.clone(),
+            heard: self.heard.clone(),
+            reports: reports.clone(),
+            clock: Arc::clone(&self.clock),
+            poll: self.poll,
+            every: self.report,
+        }
     }
 }

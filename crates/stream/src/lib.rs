@@ -13,6 +13,8 @@
 
 pub mod assembly;
 pub mod detectors;
+pub mod device;
+pub mod follower;
 pub mod http;
 pub mod intake;
 pub mod lines;
@@ -22,11 +24,13 @@ pub mod modules;
 pub mod partitions;
 pub mod program;
 pub mod pump;
+mod reporter;
 pub mod settings;
 pub mod shutdown;
 pub mod sightings;
 pub mod sink;
 pub mod source;
+pub mod trust;
 
 pub use intake::Intake;
 pub use metrics::Metrics;

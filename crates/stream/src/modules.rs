@@ -1,19 +1,14 @@
-//! Which modules run: from a file or from a channel, kept in a cache so that a restart needs
-//! neither the file nor the registry.
+//! Modules from a file or a registry, kept in a cache so that a restart needs neither.
 
-use serde::{Deserialize, Serialize};
+use crate::trust::Trust;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thiserror::Error;
 use twinge_engine::{Engine, LoadError, Module};
-use twinge_platform::Disk;
 use twinge_registry::file::{FileError, read_signed};
-use twinge_registry::{
-    Channel, ChannelView, Directory, LastSeen, Name, Refusal, Registry, RegistryError, Store,
-    StoreError, StorePath,
-};
-use twinge_trust::{Digest, Envelope, Keyring, TrustError, VerifiedModule};
+use twinge_registry::{Directory, Refusal, Registry, RegistryError, Store, StoreError, StorePath};
+use twinge_trust::{Digest, Envelope, TrustError, VerifiedModule};
 
 /// Why a module cannot be run.
 #[derive(Debug, Error)]
@@ -73,8 +68,38 @@ pub enum ModuleError {
         /// The module's.
         found: String,
     },
-    /// What was seen of the channel cannot be kept.
-    #[error("cannot keep what was seen of the channel in {path}")]
+    /// A module with a schema that the sources here do not fill.
+    #[error(
+        "module {digest} wants the field `{field}`, which the sources here do not have: publish one that fits, or correct --fields"
+    )]
+    OtherSchema {
+        /// The module.
+        digest: Digest,
+        /// The first field that is missing.
+        field: String,
+    },
+    /// A channel that nobody renewed.
+    #[error(
+        "document {serial} of the channel expired at {expires} and no newer one is to be had, so what runs goes on: renew the channel, or look whether somebody keeps it away"
+    )]
+    Frozen {
+        /// The serial of the document.
+        serial: u64,
+        /// When it expired.
+        expires: String,
+    },
+    /// A root of trust that nobody renewed.
+    #[error(
+        "root of trust {version} expired at {expires_ms} ms: nothing new is believed until `trainer trust renew` has made another"
+    )]
+    RootExpired {
+        /// Its version.
+        version: u64,
+        /// When it expired.
+        expires_ms: i64,
+    },
+    /// What was seen of channel or root cannot be kept.
+    #[error("cannot keep or read back what was seen in {path}")]
     View {
         /// The file.
         path: PathBuf,
@@ -89,7 +114,7 @@ pub enum ModuleError {
 pub struct ModuleCache {
     engine: Engine,
     store: Directory,
-    keyring: Keyring,
+    trust: Trust,
     allow_unsigned: bool,
     loaded: HashMap<Digest, Module>,
 }
@@ -99,11 +124,11 @@ impl ModuleCache {
     pub fn open(
         engine: Engine,
         directory: &Path,
-        keyring: Keyring,
+        trust: Trust,
         allow_unsigned: bool,
     ) -> Result<Self, ModuleError> {
         let store = Directory::open(directory)?;
-        Ok(Self { engine, store, keyring, allow_unsigned, loaded: HashMap::new() })
+        Ok(Self { engine, store, trust, allow_unsigned, loaded: HashMap::new() })
     }
 
     /// Reads, verifies, loads and keeps the module in a file, whose signature lies beside it.
@@ -112,7 +137,7 @@ impl ModuleCache {
         let verified = match envelope.as_ref() {
             None if self.allow_unsigned => VerifiedModule::allow_unsigned(bytes),
             None => return Err(FileError::Unsigned { path: path.to_owned() }.into()),
-            Some(envelope) => VerifiedModule::verify(bytes, envelope, &self.keyring)
+            Some(envelope) => VerifiedModule::verify(bytes, envelope, &self.trust.keyring())
                 .map_err(|source| FileError::Untrusted { path: path.to_owned(), source })?,
         };
         let module = self.load(&verified)?;
@@ -129,11 +154,15 @@ impl ModuleCache {
         if let Some(module) = self.loaded.get(digest) {
             return Ok(module.clone());
         }
-        if let Some(verified) = self.kept(digest).await? {
-            return self.load(&verified);
+        let kept = self.kept(digest).await;
+        if let Ok(Some(verified)) = &kept {
+            return self.load(verified);
         }
-        let (registry, store) = registry.ok_or(ModuleError::Missing(*digest))?;
-        let verified = registry.fetch(digest, &self.keyring).await?;
+        // A module whose signer was revoked since may have been signed by another by now.
+        let Some((registry, store)) = registry else {
+            return Err(kept.err().unwrap_or(ModuleError::Missing(*digest)));
+        };
+        let verified = registry.fetch(digest, &self.trust.keyring()).await?;
         let module = self.load(&verified)?;
         let statement = store.get(&path(digest, "json")?).await?;
         let envelope = statement.and_then(|object| Envelope::from_json(&object.bytes).ok());
@@ -161,7 +190,13 @@ impl ModuleCache {
         }
         for (path, bytes) in objects {
             match self.store.create(&path, &bytes).await {
-                Ok(_) | Err(StoreError::AlreadyExists { .. }) => {}
+                Ok(_) => {}
+                Err(StoreError::AlreadyExists { .. }) => {
+                    let there = self.store.get(&path).await?;
+                    if let Some(there) = there.filter(|there| there.bytes != bytes) {
+                        self.store.replace(&path, &bytes, &there.etag).await?;
+                    }
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -176,9 +211,11 @@ impl ModuleCache {
         let statement = self.store.get(&path(digest, "json")?).await?;
         let envelope = statement.and_then(|object| Envelope::from_json(&object.bytes).ok());
         match envelope {
-            Some(envelope) => VerifiedModule::verify(object.bytes, &envelope, &self.keyring)
-                .map(Some)
-                .map_err(|source| ModuleError::Trust { digest: *digest, source }),
+            Some(envelope) => {
+                VerifiedModule::verify(object.bytes, &envelope, &self.trust.keyring())
+                    .map(Some)
+                    .map_err(|source| ModuleError::Trust { digest: *digest, source })
+            }
             None if self.allow_unsigned => Ok(Some(VerifiedModule::allow_unsigned(object.bytes))),
             None => Ok(None),
         }
@@ -187,109 +224,4 @@ impl ModuleCache {
 
 fn path(digest: &Digest, extension: &str) -> Result<StorePath, StoreError> {
     StorePath::new(&format!("modules/{digest}.{extension}"))
-}
-
-/// A channel that is followed.
-#[derive(Debug)]
-pub struct Follower {
-    registry: Registry,
-    store: Arc<dyn Store>,
-    detector: Name,
-    channel: Name,
-    disk: Arc<dyn Disk>,
-    file: PathBuf,
-    seen: Seen,
-}
-
-/// What must outlive a restart: without it, an old document could be served again.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Seen {
-    view: ChannelView,
-    last_seen: Option<LastSeen>,
-}
-
-impl Follower {
-    /// Follows a channel of the registry in `store`; what was seen of it is kept in `directory`.
-    pub fn open(
-        store: Arc<dyn Store>,
-        detector: Name,
-        channel: Name,
-        disk: Arc<dyn Disk>,
-        directory: &Path,
-    ) -> Result<Self, ModuleError> {
-        let file = directory.join(format!("channel-{detector}={channel}.json"));
-        let new =
-            || Seen { view: ChannelView::new(detector.clone(), channel.clone()), last_seen: None };
-        let seen = match disk.read(&file) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|error| ModuleError::View { path: file.clone(), source: error.into() })?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => new(),
-            Err(source) => return Err(ModuleError::View { path: file, source }),
-        };
-        Ok(Self {
-            registry: Registry::new(Arc::clone(&store)),
-            store,
-            detector,
-            channel,
-            disk,
-            file,
-            seen,
-        })
-    }
-
-    /// The registry and its store.
-    pub fn registry(&self) -> (Registry, Arc<dyn Store>) {
-        (self.registry.clone(), Arc::clone(&self.store))
-    }
-
-    /// The champion of the document accepted last, whether or not the registry can be reached.
-    pub fn champion(&self) -> Result<Digest, ModuleError> {
-        self.seen
-            .view
-            .current()
-            .and_then(|channel| channel.champion.as_ref())
-            .map(|target| target.digest)
-            .ok_or_else(|| ModuleError::NoChampion {
-                detector: self.detector.to_string(),
-                channel: self.channel.to_string(),
-            })
-    }
-
-    /// Refuses a module of another detector under this one's name (mix and match).
-    pub fn check(&self, module: &Module) -> Result<(), ModuleError> {
-        let name = &module.manifest().name;
-        if name == self.detector.as_str() {
-            return Ok(());
-        }
-        Err(ModuleError::OtherDetector { wanted: self.detector.to_string(), found: name.clone() })
-    }
-
-    /// Looks at the channel; answers with a document that is new. It is remembered before it is
-    /// answered, so that it can be acted on.
-    pub async fn poll(
-        &mut self,
-        keyring: &Keyring,
-        now_ms: i64,
-    ) -> Result<Option<Channel>, ModuleError> {
-        let Some((envelope, _)) = self.registry.channel(&self.detector, &self.channel).await?
-        else {
-            return Ok(None);
-        };
-        let accepted = self
-            .seen
-            .view
-            .accept(&envelope, keyring, self.seen.last_seen, now_ms)
-            .map_err(ModuleError::Refused)?;
-        let is_new = self.seen.view.current() != Some(&accepted.channel);
-        let seen =
-            Seen { view: self.seen.view.after(&accepted), last_seen: Some(accepted.last_seen) };
-        if is_new {
-            let json =
-                serde_json::to_vec_pretty(&seen).expect("a view holds nothing that JSON lacks");
-            let keep = self.disk.replace(&self.file, &json);
-            keep.map_err(|source| ModuleError::View { path: self.file.clone(), source })?;
-        }
-        self.seen = seen;
-        Ok(is_new.then_some(accepted.channel))
-    }
 }

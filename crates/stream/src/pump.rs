@@ -14,10 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use twinge_engine::Module;
-use twinge_runner::{CheckpointError, Checkpoints, Progress, Record, Runner, Status};
+use twinge_runner::{CheckpointError, Checkpoints, Directive, Progress, Record, Runner, Status};
 
 /// Bounds of a pump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +48,12 @@ pub struct Lane {
     runner: Runner,
     verdicts: Box<dyn Sink>,
     dead_letters: Box<dyn Sink>,
+    audits: Option<Box<dyn Sink>>,
     told: Status,
 }
 
-/// The module that each detector should run, by the detector's name.
-pub type Wanted = BTreeMap<String, Module>;
+/// What each detector should run, by the detector's name.
+pub type Wanted = BTreeMap<String, Directive>;
 
 /// Why a pump stopped before its source ended.
 #[derive(Debug, Error)]
@@ -102,13 +102,34 @@ pub struct Pump {
     wanted: watch::Receiver<Wanted>,
     reports: Reports,
     sightings: Sightings,
-    /// The offset and position that the source goes on from.
+    /// The offset and position that the source goes on from; when its reading began for the first
+    /// time, and in this run.
     offset: u64,
     position: u64,
     started_ms: i64,
+    began_ms: i64,
     since_checkpoint: u64,
     checkpointed: Instant,
+    /// Until events come that no run before has seen, nothing new is begun.
+    catching_up: Option<CatchingUp>,
 }
+
+/// A run before this one may have handed over records up to an unknown offset. What it was told is
+/// known from the checkpoint; whatever is new must not begin before that offset, or an event gets
+/// two different verdicts.
+#[derive(Clone, Copy, Debug)]
+struct CatchingUp {
+    /// No run goes further than this without a checkpoint.
+    until_offset: u64,
+    /// What came in later than this was seen by no run before, where the source knows when.
+    began_ms: i64,
+    /// If nothing comes until then, everything that was there has come.
+    silent: Instant,
+}
+
+/// How long a source may take to deliver the first event, and then the next.
+const FIRST_EVENT: Duration = Duration::from_secs(30);
+const NEXT_EVENT: Duration = Duration::from_secs(5);
 
 impl std::fmt::Debug for Pump {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -118,15 +139,24 @@ impl std::fmt::Debug for Pump {
 
 enum Step {
     Delivery(Option<Delivery>),
-    Offer,
+    Direct,
     Checkpoint,
     Stop,
 }
 
 impl Lane {
     /// A lane.
-    pub fn new(runner: Runner, verdicts: Box<dyn Sink>, dead_letters: Box<dyn Sink>) -> Self {
-        Self { told: runner.status(), runner, verdicts, dead_letters }
+    pub fn new(
+        runner: Runner,
+        verdicts: Box<dyn Sink>,
+        dead_letters: Box<dyn Sink>,
+        audits: Option<Box<dyn Sink>>,
+    ) -> Self {
+        Self { told: runner.status(), runner, verdicts, dead_letters, audits }
+    }
+
+    fn sinks(&mut self) -> impl Iterator<Item = &mut Box<dyn Sink>> {
+        [&mut self.verdicts, &mut self.dead_letters].into_iter().chain(&mut self.audits)
     }
 }
 
@@ -151,8 +181,10 @@ impl Pump {
             offset: 0,
             position: 0,
             started_ms: works.clock.now_ms(),
+            began_ms: works.clock.now_ms(),
             since_checkpoint: 0,
             checkpointed: Instant::now(),
+            catching_up: None,
         }
     }
 
@@ -166,24 +198,30 @@ impl Pump {
 
     async fn run_to_the_end(&mut self, stop: CancellationToken) -> Result<(), PumpError> {
         self.begin().await?;
-        self.offer().await?;
-        let mut offers_open = true;
+        self.direct().await?;
+        let mut wanted_open = true;
         loop {
             let timer = sleep(
                 self.settings.checkpoint_interval.saturating_sub(self.checkpointed.elapsed()),
             );
+            let silent = self.catching_up.map_or(self.checkpointed, |state| state.silent);
+            let silence = sleep_until(silent);
             let step = tokio::select! {
                 biased;
                 () = stop.cancelled() => Step::Stop,
-                changed = self.wanted.changed(), if offers_open => {
-                    offers_open = changed.is_ok();
-                    Step::Offer
+                changed = self.wanted.changed(), if wanted_open => {
+                    wanted_open = changed.is_ok();
+                    Step::Direct
+                }
+                () = silence, if self.catching_up.is_some() => {
+                    self.catching_up = None;
+                    Step::Direct
                 }
                 () = timer, if self.since_checkpoint > 0 => Step::Checkpoint,
                 delivery = self.source.next(self.settings.batch_rows_max) => Step::Delivery(delivery?),
             };
             match step {
-                Step::Offer => self.offer().await?,
+                Step::Direct => self.direct().await?,
                 Step::Checkpoint => self.checkpoint().await?,
                 Step::Delivery(Some(delivery)) => self.deliver(delivery).await?,
                 Step::Delivery(None) | Step::Stop => break,
@@ -200,6 +238,12 @@ impl Pump {
         if let Some(pointer) = latest {
             (start.offset, start.position) = (Some(pointer.next_offset), pointer.source_position);
             self.started_ms = pointer.started_ms;
+            let further = self.settings.checkpoint_events + self.settings.batch_rows_max as u64;
+            self.catching_up = Some(CatchingUp {
+                until_offset: pointer.next_offset.saturating_add(further),
+                began_ms: self.began_ms,
+                silent: Instant::now() + FIRST_EVENT,
+            });
         }
         let is_known = latest.is_some_and(|pointer| {
             let named = |lane: &Lane| {
@@ -230,26 +274,46 @@ impl Pump {
         Ok(())
     }
 
-    /// Offers to each detector the module it should run. The place of an offer in the stream is
+    /// Passes on to each detector what it should run. The place of that in the stream is
     /// checkpointed before anything follows from it.
-    async fn offer(&mut self) -> Result<(), PumpError> {
+    async fn direct(&mut self) -> Result<(), PumpError> {
+        if self.catching_up.is_some() {
+            return Ok(());
+        }
         let wanted = self.wanted.borrow_and_update().clone();
-        let mut has_offered = false;
+        let mut is_new = false;
         for lane in &mut self.lanes {
             let detector = &lane.runner.place().detector;
-            let Some(module) = wanted.get(detector) else { continue };
-            let (champion, candidate) = lane.runner.digests();
-            if candidate.unwrap_or(champion) == module.digest() {
+            let Some(directive) = wanted.get(detector) else { continue };
+            if lane.runner.follows(directive) {
                 continue;
             }
-            tracing::info!(detector, module = %module.digest(), offset = lane.runner.next_offset(), "a module was offered and warms up in shadow");
-            lane.runner.offer(module);
-            has_offered = true;
+            let before = lane.runner.digests();
+            lane.runner.direct(directive);
+            is_new = true;
+            let (acting, beside) = lane.runner.digests();
+            if (acting, beside) != before {
+                let offset = lane.runner.next_offset();
+                tracing::info!(detector = lane.told.place.detector, acting = %acting.short(), beside = beside.map(|digest| digest.short()), offset, "modules as the channel says");
+            }
         }
-        if has_offered { self.checkpoint().await } else { Ok(()) }
+        if is_new { self.checkpoint().await } else { Ok(()) }
+    }
+
+    /// Whether the next delivery is beyond all that a run before may have handed over.
+    fn note_progress(&mut self, delivery: &Delivery) -> bool {
+        let Some(state) = &mut self.catching_up else { return false };
+        let Some(first) = delivery.arrivals.first() else { return false };
+        state.silent = Instant::now() + NEXT_EVENT;
+        first.offset >= state.until_offset || first.ingested_ms > state.began_ms
     }
 
     async fn deliver(&mut self, delivery: Delivery) -> Result<(), PumpError> {
+        if self.note_progress(&delivery) {
+            self.catching_up = None;
+            self.direct().await?;
+        }
+        let returns = self.returns();
         for lane in &mut self.lanes {
             let records = lane.runner.process(&delivery.arrivals);
             lane.look_for_wanderers(&records, &self.sightings, &self.metrics);
@@ -261,10 +325,16 @@ impl Pump {
         }
         self.since_checkpoint += delivery.arrivals.len() as u64;
         self.tell(None);
-        if self.since_checkpoint >= self.settings.checkpoint_events {
+        // Whether a deadline was missed is not found out again after a crash.
+        if self.since_checkpoint >= self.settings.checkpoint_events || self.returns() != returns {
             self.checkpoint().await?;
         }
-        Ok(())
+        // Where a module has just taken over, the next may be put beside it.
+        self.direct().await
+    }
+
+    fn returns(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.runner.returns()).sum()
     }
 
     /// Hands records over, trying again while a sink fails.
@@ -288,11 +358,10 @@ impl Pump {
 
     async fn try_commit(&mut self) -> Result<(), (String, SinkError)> {
         for lane in &mut self.lanes {
-            let mut result = lane.verdicts.commit().await;
-            if result.is_ok() {
-                result = lane.dead_letters.commit().await;
+            let detector = lane.runner.place().detector.clone();
+            for sink in lane.sinks() {
+                sink.commit().await.map_err(|error| (detector.clone(), error))?;
             }
-            result.map_err(|error| (lane.runner.place().detector.clone(), error))?;
         }
         Ok(())
     }
@@ -319,15 +388,14 @@ impl Pump {
     /// Waits until every sink holds what it was given.
     async fn sync(&mut self) -> Result<(), PumpError> {
         for lane in &mut self.lanes {
-            let mut synced = lane.verdicts.sync().await;
-            if synced.is_ok() {
-                synced = lane.dead_letters.sync().await;
+            let detector = lane.runner.place().detector.clone();
+            for sink in lane.sinks() {
+                sink.sync().await.map_err(|source| PumpError::Sink {
+                    detector: detector.clone(),
+                    tried: Duration::ZERO,
+                    source,
+                })?;
             }
-            synced.map_err(|source| PumpError::Sink {
-                detector: lane.runner.place().detector.clone(),
-                tried: Duration::ZERO,
-                source,
-            })?;
         }
         Ok(())
     }
@@ -336,7 +404,10 @@ impl Pump {
         for lane in &mut self.lanes {
             let now = lane.runner.status();
             if now.champion != lane.told.champion {
-                tracing::info!(detector = now.place.detector, module = %now.champion, offset = now.offset, "a module took over as champion");
+                tracing::info!(detector = now.place.detector, module = %now.champion, offset = now.offset, "a module took over");
+            }
+            for left in now.condemned.iter().filter(|left| !lane.told.condemned.contains(left)) {
+                tracing::error!(detector = now.place.detector, module = %left.digest, offset = now.offset, reason = left.reason, "a module was left for the other one, and is not taken again before it is published anew");
             }
             self.metrics.runner(&lane.told, &now);
             lane.told = now;
@@ -412,6 +483,11 @@ impl Lane {
                     self.dead_letters.write(letter.subject.as_deref(), &json(letter));
                 }
                 Record::Duplicate => {}
+            }
+        }
+        if let Some(audits) = &mut self.audits {
+            for audit in self.runner.take_audits() {
+                audits.write(Some(&audit.subject), &json(&audit));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Settings of the programs: a TOML file, and flags and environment variables over it.
 
 use crate::assembly::{DetectorPlan, Input, Origin, Plan};
+use crate::device::DevicePlan;
 use crate::pump;
 use crate::sink::HUB_PREFIX;
 use anyhow::{Context, bail};
@@ -10,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use twinge_registry::Name;
-use twinge_trust::Keyring;
+use twinge_trust::Anchor;
 
 /// What differs between programs when nothing is said.
 #[derive(Clone, Debug)]
@@ -35,9 +36,10 @@ pub struct Flags {
     /// Detector module, with its signature beside it as NAME.sig.
     #[arg(long, env = "TWINGE_MODULE", conflicts_with_all = ["registry", "detector"])]
     module: Option<PathBuf>,
-    /// Directory of a registry to follow, with --detector and --channel.
+    /// Registry to follow, with --detector and --channel: a directory, or the address of a container
+    /// such as <https://ACCOUNT.blob.core.windows.net/CONTAINER>.
     #[arg(long, env = "TWINGE_REGISTRY", requires = "detector")]
-    registry: Option<PathBuf>,
+    registry: Option<String>,
     /// Detector to run from the registry.
     #[arg(long, env = "TWINGE_DETECTOR", requires = "registry")]
     detector: Option<Name>,
@@ -62,7 +64,7 @@ pub struct Flags {
     /// Directory of checkpoints, journal and module cache.
     #[arg(long, env = "TWINGE_STATE")]
     state: Option<PathBuf>,
-    /// Keys that are trusted, as `trainer keygen` writes them.
+    /// Root of trust or keys that are trusted, as `trainer trust` or `trainer keygen` writes them.
     #[arg(long, env = "TWINGE_TRUST")]
     trust: Option<PathBuf>,
     /// Run a module file without signature; refuses a registry.
@@ -86,6 +88,24 @@ pub struct Flags {
     /// Seconds between looks at the channel [default: 5].
     #[arg(long, env = "TWINGE_POLL_SECONDS")]
     poll_seconds: Option<f64>,
+    /// Seconds between reports to the registry, if nothing changes [default: 60].
+    #[arg(long, env = "TWINGE_REPORT_SECONDS")]
+    report_seconds: Option<f64>,
+    /// Name of this device in the registry [default: that of its enrolment, else made from its key].
+    #[arg(long, env = "TWINGE_DEVICE")]
+    device: Option<String>,
+    /// Ring of this device: new modules reach some rings earlier.
+    #[arg(long, env = "TWINGE_RING")]
+    ring: Option<String>,
+    /// Enrolment of this device, as `trainer enrol` writes it [default: enrolment.json in the state].
+    #[arg(long, env = "TWINGE_ENROLMENT")]
+    enrolment: Option<PathBuf>,
+    /// Fields that the events here have; modules that want others are refused.
+    #[arg(long, env = "TWINGE_FIELDS", value_delimiter = ',')]
+    fields: Option<Vec<String>>,
+    /// File of anomalies with all that it takes to replay them; - is standard output.
+    #[arg(long, env = "TWINGE_AUDITS")]
+    audits: Option<String>,
     /// Milliseconds that a module's call may take [default: 1000].
     #[arg(long, env = "TWINGE_DEADLINE_MS")]
     deadline_ms: Option<u64>,
@@ -109,7 +129,13 @@ pub struct Settings {
     checkpoint_seconds: Option<f64>,
     sink_retry_seconds: Option<f64>,
     poll_seconds: Option<f64>,
+    report_seconds: Option<f64>,
     deadline_ms: Option<u64>,
+    device: Option<String>,
+    ring: Option<String>,
+    enrolment: Option<PathBuf>,
+    fields: Option<Vec<String>>,
+    audits: Option<String>,
     detector: Vec<DetectorSettings>,
     /// Settings of a program that has Event Hubs; it reads them itself.
     eventhubs: Option<toml::Value>,
@@ -122,11 +148,12 @@ pub struct Settings {
 #[serde(deny_unknown_fields, default)]
 struct DetectorSettings {
     module: Option<PathBuf>,
-    registry: Option<PathBuf>,
+    registry: Option<String>,
     name: Option<Name>,
     channel: Option<Name>,
     verdicts: Option<String>,
     dead_letters: Option<String>,
+    audits: Option<String>,
 }
 
 impl Settings {
@@ -169,9 +196,12 @@ impl Settings {
 
     /// Every output that was named.
     pub fn outputs(&self) -> Vec<String> {
-        let own =
-            self.detector.iter().flat_map(|one| [one.verdicts.clone(), one.dead_letters.clone()]);
-        own.chain([self.verdicts.clone(), self.dead_letters.clone()]).flatten().collect()
+        let own = self
+            .detector
+            .iter()
+            .flat_map(|one| [one.verdicts.clone(), one.dead_letters.clone(), one.audits.clone()]);
+        let common = [self.verdicts.clone(), self.dead_letters.clone(), self.audits.clone()];
+        own.chain(common).flatten().collect()
     }
 
     fn put_over(&mut self, flags: &Flags) {
@@ -193,7 +223,13 @@ impl Settings {
         over(&mut self.checkpoint_seconds, flags.checkpoint_seconds.as_ref());
         over(&mut self.sink_retry_seconds, flags.sink_retry_seconds.as_ref());
         over(&mut self.poll_seconds, flags.poll_seconds.as_ref());
+        over(&mut self.report_seconds, flags.report_seconds.as_ref());
         over(&mut self.deadline_ms, flags.deadline_ms.as_ref());
+        over(&mut self.device, flags.device.as_ref());
+        over(&mut self.ring, flags.ring.as_ref());
+        over(&mut self.enrolment, flags.enrolment.as_ref());
+        over(&mut self.fields, flags.fields.as_ref());
+        over(&mut self.audits, flags.audits.as_ref());
         self.allow_unsigned |= flags.allow_unsigned;
         if flags.module.is_some() || flags.registry.is_some() {
             self.detector = vec![DetectorSettings {
@@ -249,6 +285,7 @@ impl Settings {
             ("checkpoint_seconds", self.checkpoint_seconds),
             ("sink_retry_seconds", self.sink_retry_seconds),
             ("poll_seconds", self.poll_seconds),
+            ("report_seconds", self.report_seconds),
         ] {
             if seconds.is_some_and(|seconds| !(0.0..=86_400.0).contains(&seconds)) {
                 bail!("{key} must lie between 0 and 86400");
@@ -269,14 +306,14 @@ impl Settings {
     /// The plan that the settings describe, once the whole was checked.
     pub fn into_plan(self, defaults: &Defaults) -> anyhow::Result<Plan> {
         self.check(defaults)?;
-        let keyring = match &self.trust {
+        let anchor = match &self.trust {
             Some(path) => {
                 let bytes = std::fs::read(path)
                     .with_context(|| format!("cannot read {}", path.display()))?;
-                Keyring::from_json(&bytes)
+                Anchor::from_json(&bytes)
                     .with_context(|| format!("{} is not usable", path.display()))?
             }
-            None => Keyring::default(),
+            None => Anchor::default(),
         };
         let default = pump::Settings::default();
         let several = self.detector.len() > 1;
@@ -289,7 +326,7 @@ impl Settings {
         Ok(Plan {
             detectors,
             state: self.state.unwrap_or_else(|| defaults.state.into()),
-            keyring,
+            anchor,
             allow_unsigned: self.allow_unsigned,
             input,
             listen: self.listen,
@@ -302,6 +339,9 @@ impl Settings {
             entities_max: self.entities_max,
             deadline: Duration::from_millis(self.deadline_ms.unwrap_or(1000)),
             poll: seconds(self.poll_seconds, Duration::from_secs(5)),
+            report: seconds(self.report_seconds, Duration::from_mins(1)),
+            device: DevicePlan { name: self.device, ring: self.ring, enrolment: self.enrolment },
+            fields: self.fields.map(|fields| fields.into_iter().collect()),
         })
     }
 
@@ -340,6 +380,12 @@ impl Settings {
                 &self.dead_letters,
                 "dead-letters.ndjson",
             )?,
+            audits: match (&detector.audits, &self.audits) {
+                (None, Some(_)) if several => {
+                    bail!("with several detectors, `audits` goes into each [[detector]]")
+                }
+                (own, common) => own.clone().or_else(|| common.clone()),
+            },
         })
     }
 }
