@@ -6,6 +6,7 @@
 #[cfg(feature = "web")]
 mod bindings;
 mod demo;
+mod fleet;
 mod hubs;
 mod native;
 mod quality;

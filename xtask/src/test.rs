@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that must pass, fast parts first.
 
+use crate::fleet;
 use crate::hubs::{self, peers};
 use crate::run::{cargo, has, output, print, root, succeed, tell};
 use anyhow::{Context, Result, ensure};
@@ -31,7 +32,7 @@ enum Done {
     Skipped(String),
 }
 
-const PARTS: [Part; 12] = [
+const PARTS: [Part; 13] = [
     Part { name: "format", run: format },
     Part { name: "javascript runtime", run: javascript },
     Part { name: "lints", run: lints },
@@ -41,6 +42,7 @@ const PARTS: [Part; 12] = [
     Part { name: "store on Azurite", run: store_on_azurite },
     Part { name: "Python's client", run: python_client },
     Part { name: "event hubs", run: event_hubs },
+    Part { name: "fleet", run: fleet },
     Part { name: "demo", run: demo },
     Part { name: "runtime from another folder", run: runtime_from_another_folder },
     Part { name: "training in wasm32", run: training_in_wasm },
@@ -148,7 +150,15 @@ fn store_on_azurite() -> Result<Done> {
     let mut test = cargo(["test", "--quiet", "--package", "twinge-registry"]);
     test.args(["--features", "adls,contract-suite", "--test", "azurite"]);
     succeed(test.env("TWINGE_TEST_AZURITE", &azurite.connection_string))?;
+    let mut attacks = cargo(["test", "--quiet", "--package", "twinge-stream"]);
+    attacks.args(["--features", "adls", "--test", "attacks"]);
+    succeed(attacks.env("TWINGE_TEST_AZURITE", &azurite.connection_string))?;
     Ok(Done::Passed)
+}
+
+/// Agents that follow a channel in an emulator of Azure storage.
+fn fleet() -> Result<Done> {
+    Ok(fleet::run(50, 2)?.map_or_else(Done::Skipped, |()| Done::Passed))
 }
 
 /// Another client than the one Twinge uses sends to the broker and receives from it.

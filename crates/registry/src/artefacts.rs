@@ -42,8 +42,8 @@ impl Registry {
         Ok(path)
     }
 
-    /// The artefact of a module for an engine of this identity, verified, or nothing where nobody
-    /// has put one.
+    /// The artefact of a module for an engine of this identity, verified, with its statement to keep
+    /// beside it; nothing where nobody has put one.
     ///
     /// An error says that there is one which is not believed, or half of one: whoever can compile
     /// the module itself goes on with that.
@@ -52,20 +52,21 @@ impl Registry {
         module: &VerifiedModule,
         identity: &ArtefactIdentity,
         keyring: &Keyring,
-    ) -> Result<Option<VerifiedArtefact>, RegistryError> {
+    ) -> Result<Option<(VerifiedArtefact, Envelope)>, RegistryError> {
         let statement_path = artefact_path(&module.digest(), identity, "json")?;
         let Some(statement) = self.store.get(&statement_path).await? else { return Ok(None) };
         let path = artefact_path(&module.digest(), identity, "cwasm")?;
         let Some(object) = self.store.get(&path).await? else {
             return Err(RegistryError::HalfArtefact { path: path.to_string() });
         };
-        let artefact = Envelope::from_json(&statement.bytes)
-            .and_then(|envelope| VerifiedArtefact::verify(object.bytes, &envelope, keyring, module))
+        let envelope = Envelope::from_json(&statement.bytes)
+            .map_err(|source| untrusted(path.as_str(), source))?;
+        let artefact = VerifiedArtefact::verify(object.bytes, &envelope, keyring, module)
             .map_err(|source| untrusted(path.as_str(), source))?;
         if artefact.identity() != identity {
             return Err(RegistryError::OtherArtefact { path: path.to_string() });
         }
-        Ok(Some(artefact))
+        Ok(Some((artefact, envelope)))
     }
 
     /// What the statements say that lie beside a module's artefacts; on nobody's word, for

@@ -62,6 +62,7 @@ async fn put(registry: &Registry, target: &str, code: &[u8]) -> Result<StorePath
 
 async fn fetch(registry: &Registry, target: &str) -> Result<Option<Vec<u8>>, RegistryError> {
     let found = registry.fetch_artefact(&module(), &identity(target), &keyring()).await?;
+    let found = found.map(|(artefact, _)| artefact);
     Ok(found.map(|artefact| artefact.bytes().to_vec()))
 }
 

@@ -15,6 +15,9 @@ pub(crate) const SWAP_STEP: u64 = 256;
 /// Share of the acting module's counted verdicts that the other must reach to be warm.
 const WARM_SHARE: f64 = 0.95;
 
+/// Missed deadlines after which a module beside the acting one goes: each holds up the events.
+const MISSES_MAX: u32 = 3;
+
 /// The module beside the acting one.
 #[derive(Debug)]
 pub(crate) struct Beside {
@@ -27,6 +30,8 @@ pub(crate) struct Beside {
     pub(crate) comparison: Comparison,
     pub(crate) watch: Watch,
     step: Step,
+    /// Calls that missed their deadline.
+    misses: u32,
 }
 
 /// What came since the last look at warmth.
@@ -54,6 +59,7 @@ impl Retreat {
             comparison: Comparison { compared, acting: other, other: acting },
             watch: Watch::default(),
             step: Step { since: offset, ..Step::default() },
+            misses: 0,
         }
     }
 }
@@ -64,7 +70,7 @@ impl Beside {
         let comparison = Comparison::new(acting, slot.module().digest());
         let step = Step { since: offset, ..Step::default() };
         let watch = Watch::default();
-        Self { slot, part, is_warm: false, until: None, comparison, watch, step }
+        Self { slot, part, is_warm: false, until: None, comparison, watch, step, misses: 0 }
     }
 
     /// Its slot, which is about to act, and the rest.
@@ -76,6 +82,12 @@ impl Beside {
     pub(crate) fn next_look(&self, offset: u64) -> u64 {
         let step = if self.part == Part::Fallback { WATCH_STEP } else { SWAP_STEP };
         (offset / step + 1) * step
+    }
+
+    /// Counts a missed deadline, which may be the machine's fault; whether there were too many.
+    pub(crate) fn has_missed_too_often(&mut self) -> bool {
+        self.misses += 1;
+        self.misses >= MISSES_MAX
     }
 
     /// Compares what the two said of the same events.
@@ -102,7 +114,9 @@ impl Beside {
             (Some(row), None) if theirs.has_failed() => {
                 self.step.acting_counted += u64::from(counts(acting.outcome(row)));
                 self.comparison.other.failures += 1;
-                self.watch.block().other_failures += 1;
+                // A missed deadline is counted by calls, not by the events in them.
+                let is_slow = matches!(theirs, Judgement::Failed { slow: true, .. });
+                self.watch.block().other_failures += u32::from(!is_slow);
                 return;
             }
             _ => return,
@@ -177,6 +191,7 @@ impl Beside {
             comparison: latest.comparison.clone(),
             watch: latest.watch.clone(),
             step: latest.step,
+            misses: 0,
         })
     }
 }

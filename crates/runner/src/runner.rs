@@ -549,10 +549,12 @@ impl Runner {
                 |judgement: &Judgement| matches!(judgement, Judgement::Failed { slow: true, .. });
             judgements.iter().any(slow)
         };
-        let Some(part) = self.beside.as_ref().map(|beside| beside.part) else { return };
-        if slow(theirs) {
-            self.drop_beside("it missed its deadline, beside a module that did not".to_owned());
-        } else if part == Part::Fallback && slow(ours) {
+        let Some(beside) = &mut self.beside else { return };
+        let stands_by = beside.part == Part::Fallback;
+        if slow(theirs) && beside.has_missed_too_often() {
+            let reason = "it missed its deadline again and again, and the acting module did not";
+            self.drop_beside(reason.to_owned());
+        } else if stands_by && slow(ours) {
             self.leave("it missed its deadline twice, and the other module did not".to_owned());
         }
     }

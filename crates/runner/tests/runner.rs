@@ -3,6 +3,7 @@
 
 use proptest::prelude::*;
 use std::sync::{Arc, OnceLock};
+use twinge_contract::abi::Outcome;
 use twinge_engine::{Engine, Limits, Module};
 use twinge_fit::config::StreamSettings;
 use twinge_fit::read::{Format, RowReader};
@@ -115,6 +116,31 @@ fn batches_of_1_7_64_and_4096_give_the_same_records() {
         let records: Vec<Record> =
             fixture().arrivals.chunks(size).flat_map(|chunk| runner.process(chunk)).collect();
         assert!(&records == undisturbed(), "batches of {size}");
+    }
+}
+
+/// Where every event is a batch of its own, the state before it is in the table; in larger batches
+/// it has to be found again.
+#[test]
+fn audits_hold_the_same_prior_state_whatever_the_batch() {
+    let audits = |size: usize| {
+        let mut runner = Runner::new(place(true), &fixture().module, ENTITIES_MAX);
+        runner.keep_audits();
+        let records: Vec<Record> =
+            fixture().arrivals.chunks(size).flat_map(|chunk| runner.process(chunk)).collect();
+        assert!(&records == undisturbed(), "audits change no record");
+        runner.take_audits()
+    };
+    let singly = audits(1);
+    let anomalous = |record: &&Record| match record {
+        Record::Verdict(verdict) => verdict.data.verdict == Outcome::Anomalous,
+        _ => false,
+    };
+    assert_eq!(singly.len(), undisturbed().iter().filter(anomalous).count());
+    assert!(singly.iter().any(|audit| audit.data.prior_state.iter().any(|byte| *byte != 0)));
+    assert!(singly.len() > 10, "{} anomalies", singly.len());
+    for size in [7, 512, 4096] {
+        assert!(audits(size) == singly, "batches of {size}");
     }
 }
 

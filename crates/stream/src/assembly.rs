@@ -45,6 +45,8 @@ pub struct Plan {
     pub anchor: Anchor,
     /// Whether a module file without signature may run.
     pub allow_unsigned: bool,
+    /// Whether signed machine code may run in place of what it was compiled from.
+    pub allow_native: bool,
     /// Where events come from.
     pub input: Input,
     /// Where HTTP is served.

@@ -61,7 +61,8 @@ impl Detectors {
         let engine = Engine::new(Limits { deadline: plan.deadline, ..Limits::default() })?;
         let modules = plan.state.join("modules");
         let trust = Trust::open(plan.anchor.clone(), &plan.state, Arc::clone(disk))?;
-        let cache = ModuleCache::open(engine, &modules, trust.clone(), plan.allow_unsigned)?;
+        let cache = ModuleCache::open(engine, &modules, trust.clone(), plan.allow_unsigned)?
+            .allowing_native(plan.allow_native);
         let mut this = Self {
             all: Vec::new(),
             cache: Arc::new(Mutex::new(cache)),

@@ -113,9 +113,11 @@ pub enum ModuleError {
 #[derive(Debug)]
 pub struct ModuleCache {
     engine: Engine,
-    store: Directory,
+    store: Arc<Directory>,
     trust: Trust,
     allow_unsigned: bool,
+    /// Whether signed machine code may run in place of what it was compiled from.
+    allow_native: bool,
     loaded: HashMap<Digest, Module>,
 }
 
@@ -127,8 +129,15 @@ impl ModuleCache {
         trust: Trust,
         allow_unsigned: bool,
     ) -> Result<Self, ModuleError> {
-        let store = Directory::open(directory)?;
-        Ok(Self { engine, store, trust, allow_unsigned, loaded: HashMap::new() })
+        let store = Arc::new(Directory::open(directory)?);
+        let loaded = HashMap::new();
+        Ok(Self { engine, store, trust, allow_unsigned, allow_native: false, loaded })
+    }
+
+    /// Takes precompiled artefacts that a native key signed, from now on.
+    #[must_use]
+    pub fn allowing_native(self, allow_native: bool) -> Self {
+        Self { allow_native, ..self }
     }
 
     /// Reads, verifies, loads and keeps the module in a file, whose signature lies beside it.
@@ -156,18 +165,65 @@ impl ModuleCache {
         }
         let kept = self.kept(digest).await;
         if let Ok(Some(verified)) = &kept {
-            return self.load(verified);
+            return self.load_either(verified, registry).await;
         }
         // A module whose signer was revoked since may have been signed by another by now.
         let Some((registry, store)) = registry else {
             return Err(kept.err().unwrap_or(ModuleError::Missing(*digest)));
         };
         let verified = registry.fetch(digest, &self.trust.keyring()).await?;
-        let module = self.load(&verified)?;
+        let registry = Some((registry.clone(), Arc::clone(store)));
+        let module = self.load_either(&verified, registry.as_ref()).await?;
         let statement = store.get(&path(digest, "json")?).await?;
         let envelope = statement.and_then(|object| Envelope::from_json(&object.bytes).ok());
         self.keep(&verified, envelope.as_ref()).await?;
         Ok(module)
+    }
+
+    /// From its precompiled artefact where that is allowed and there is one, else from the module.
+    async fn load_either(
+        &mut self,
+        verified: &VerifiedModule,
+        registry: Option<&(Registry, Arc<dyn Store>)>,
+    ) -> Result<Module, ModuleError> {
+        if self.allow_native {
+            match self.load_native(verified, registry).await {
+                Ok(Some(module)) => return Ok(module),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(
+                    module = %verified.digest(),
+                    error = crate::assembly::chain(&error),
+                    "precompiled artefact is refused; the module itself is compiled"
+                ),
+            }
+        }
+        self.load(verified)
+    }
+
+    /// The artefact from the cache, else from the registry, and then kept.
+    async fn load_native(
+        &mut self,
+        verified: &VerifiedModule,
+        registry: Option<&(Registry, Arc<dyn Store>)>,
+    ) -> Result<Option<Module>, ModuleError> {
+        let (identity, keyring) = (self.engine.identity(), self.trust.keyring());
+        let own = Registry::new(Arc::clone(&self.store) as Arc<dyn Store>);
+        let mut found = own.fetch_artefact(verified, &identity, &keyring).await.ok().flatten();
+        if found.is_none()
+            && let Some((registry, _)) = registry
+        {
+            found = registry.fetch_artefact(verified, &identity, &keyring).await?;
+            if let Some((artefact, envelope)) = &found {
+                own.put_artefact(verified, artefact.bytes(), envelope, &keyring).await?;
+            }
+        }
+        let Some((artefact, _)) = found else { return Ok(None) };
+        let digest = verified.digest();
+        let module = self.engine.load_precompiled(verified, &artefact);
+        let module = module.map_err(|source| ModuleError::Load { digest, source })?;
+        tracing::info!(module = %digest, "running a precompiled artefact");
+        self.loaded.insert(digest, module.clone());
+        Ok(Some(module))
     }
 
     fn load(&mut self, verified: &VerifiedModule) -> Result<Module, ModuleError> {

@@ -70,6 +70,10 @@ pub struct Flags {
     /// Run a module file without signature; refuses a registry.
     #[arg(long, env = "TWINGE_ALLOW_UNSIGNED")]
     allow_unsigned: bool,
+    /// Run precompiled artefacts of a registry, which are machine code, where a native key signed
+    /// them for this engine.
+    #[arg(long, env = "TWINGE_ALLOW_NATIVE")]
+    allow_native: bool,
     /// Entities remembered by each detector, in place of what the module says.
     #[arg(long, env = "TWINGE_ENTITIES_MAX")]
     entities_max: Option<u32>,
@@ -121,6 +125,7 @@ pub struct Settings {
     state: Option<PathBuf>,
     trust: Option<PathBuf>,
     allow_unsigned: bool,
+    allow_native: bool,
     verdicts: Option<String>,
     dead_letters: Option<String>,
     entities_max: Option<u32>,
@@ -231,6 +236,7 @@ impl Settings {
         over(&mut self.fields, flags.fields.as_ref());
         over(&mut self.audits, flags.audits.as_ref());
         self.allow_unsigned |= flags.allow_unsigned;
+        self.allow_native |= flags.allow_native;
         if flags.module.is_some() || flags.registry.is_some() {
             self.detector = vec![DetectorSettings {
                 module: flags.module.clone(),
@@ -328,6 +334,7 @@ impl Settings {
             state: self.state.unwrap_or_else(|| defaults.state.into()),
             anchor,
             allow_unsigned: self.allow_unsigned,
+            allow_native: self.allow_native,
             input,
             listen: self.listen,
             settings: pump::Settings {
