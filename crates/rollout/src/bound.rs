@@ -38,6 +38,21 @@ impl Proportion {
         self.interval().1
     }
 
+    /// How likely so many or more are by chance, if the true share is that of `others`: the tail
+    /// of the binomial distribution. Nobody among few others still leaves room for one more.
+    pub(crate) fn chance_beside(self, others: Self) -> f64 {
+        let share = (others.count + 1.0) / (others.of + 2.0);
+        let mut term = (1.0 - share).powf(self.of);
+        let mut fewer = 0.0;
+        let mut count = 0.0;
+        while count < self.count {
+            fewer += term;
+            term *= (self.of - count) / (count + 1.0) * share / (1.0 - share);
+            count += 1.0;
+        }
+        (1.0_f64 - fewer).clamp(0.0, 1.0)
+    }
+
     fn interval(self) -> (f64, f64) {
         let Some(share) = self.share() else { return (0.0, 1.0) };
         let square = DEVIATIONS * DEVIATIONS / self.of;
@@ -65,5 +80,18 @@ mod tests {
         assert_eq!(bounds(0.0, 198.0), [0.0, 0.043]);
         assert_eq!(bounds(150.0, 1000.0), [0.119, 0.187]);
         assert_eq!(bounds(1.5e9, 1e10), [0.15, 0.15]);
+    }
+
+    #[test]
+    fn one_of_few_is_chance_where_others_are_many() {
+        let chance = |own: (usize, usize), others: (usize, usize)| {
+            let of = |(count, of)| Proportion::of_devices(count, of);
+            (of(own).chance_beside(of(others)) * 1000.0).round() / 1000.0
+        };
+        assert_eq!(chance((1, 1), (0, 198)), 0.005);
+        assert_eq!(chance((1, 3), (19, 198)), 0.271);
+        assert_eq!(chance((2, 2), (19, 198)), 0.01);
+        assert_eq!(chance((0, 2), (0, 198)), 1.0);
+        assert_eq!(chance((1, 1), (0, 0)), 0.5);
     }
 }

@@ -94,7 +94,7 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     let evidence = Evidence::gather(situation, stage);
     let needs = needs(situation, stage, &evidence);
     let ready = needs.iter().all(|need| need.passed);
-    let limits = limits(situation, stage, &evidence, ready);
+    let limits = limits(situation, &evidence, ready);
     let (action, reason) = conclude(situation, stage, &evidence, &needs, &limits);
     let verb = match action {
         Action::Wait => "wait",
@@ -192,7 +192,7 @@ fn needs(situation: &Situation<'_>, stage: &Stage, evidence: &Evidence) -> Vec<F
 }
 
 /// How long the stage has lasted, seconds.
-pub(crate) fn elapsed_seconds(situation: &Situation<'_>) -> f64 {
+fn elapsed_seconds(situation: &Situation<'_>) -> f64 {
     let elapsed_ms = situation.now_ms.saturating_sub(situation.rollout.entered_ms);
     elapsed_ms.max(0) as f64 / 1000.0
 }

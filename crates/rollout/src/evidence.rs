@@ -42,6 +42,8 @@ pub(crate) struct Evidence {
     pub(crate) silent: Proportion,
     /// The same for all other devices.
     pub(crate) silent_others: Proportion,
+    /// Those that have been silent for so long that it is no passing trouble.
+    pub(crate) long_silent: Proportion,
 }
 
 /// Figures of several devices, each with its weight.
@@ -73,6 +75,7 @@ struct Known<'a> {
     /// It was sent within the stage by a device that knows what the stage asks of it.
     within: bool,
     presence: Presence,
+    age_ms: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -97,8 +100,9 @@ impl Evidence {
             cohort: cohort.len(),
             covered: cohort.iter().filter(|device| device.is_heard()).count(),
             condemned: condemned(situation, &known),
-            silent: silent(&cohort),
-            silent_others: silent(&others),
+            silent: silent(&cohort, 0),
+            silent_others: silent(&others, 0),
+            long_silent: silent(&cohort, patience_ms(situation, stage)),
             ..Self::default()
         };
         // Counts are since the two run beside each other, so only who is new to the stage began
@@ -175,15 +179,15 @@ fn look_at<'a>(report: &'a Report, situation: &Situation<'_>) -> Known<'a> {
         let stage = stage.min(last.saturating_sub(1));
         Rollout { stage, ..rollout.clone() }.duty(policy, &report.device)
     });
-    let silence_ms = policy.gate.silence_seconds.saturating_mul(1000);
-    let silence_ms = i64::try_from(silence_ms).unwrap_or(i64::MAX);
+    let silence_ms = in_ms(policy.gate.silence_seconds);
     let desired = &report.desired;
     let told = desired.challenger == Some(situation.challenger.digest)
         && desired.serial >= situation.since;
     let ahead = is_ahead(report, situation);
+    let age_ms = now_ms.saturating_sub(report.sent_ms);
     let presence = if ahead {
         Presence::Gone
-    } else if now_ms.saturating_sub(report.sent_ms) <= silence_ms {
+    } else if age_ms <= silence_ms {
         Presence::Speaks
     } else if report.sent_ms >= rollout.entered_ms.saturating_sub(silence_ms) {
         Presence::Silent
@@ -197,6 +201,7 @@ fn look_at<'a>(report: &'a Report, situation: &Situation<'_>) -> Known<'a> {
         told,
         within: told && !ahead && report.sent_ms >= rollout.entered_ms && desired.duty == duty,
         presence,
+        age_ms,
     }
 }
 
@@ -234,10 +239,21 @@ fn condemned(situation: &Situation<'_>, known: &[Known<'_>]) -> Proportion {
     Proportion::of_devices(count, asked.len())
 }
 
-fn silent(devices: &[&Known<'_>]) -> Proportion {
-    let are = |presence| devices.iter().filter(|device| device.presence == presence).count();
-    let (silent, speaking) = (are(Presence::Silent), are(Presence::Speaks));
-    Proportion::of_devices(silent, silent + speaking)
+/// The silent among those that were there when the stage began, for longer than some time.
+fn silent(devices: &[&Known<'_>], longer_than_ms: i64) -> Proportion {
+    let are = |presence| devices.iter().filter(move |device| device.presence == presence);
+    let long = are(Presence::Silent).filter(|device| device.age_ms > longer_than_ms).count();
+    let there = are(Presence::Silent).count() + are(Presence::Speaks).count();
+    Proportion::of_devices(long, there)
+}
+
+/// Silence for so long is no passing trouble: twice the time in which a stage must show itself.
+fn patience_ms(situation: &Situation<'_>, stage: &Stage) -> i64 {
+    in_ms(stage.soak_seconds.max(situation.policy.gate.silence_seconds).saturating_mul(2))
+}
+
+fn in_ms(seconds: u64) -> i64 {
+    i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX)
 }
 
 fn acts(report: &Report, challenger: &Digest) -> bool {

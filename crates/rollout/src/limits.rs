@@ -1,10 +1,12 @@
 //! The limits of a gate: what sends a challenger back, and when.
 
 use crate::bound::Proportion;
-use crate::decide::elapsed_seconds;
 use crate::evidence::{Evidence, Sums};
 use crate::words::{count, minutes, percent, times};
-use crate::{Fact, Gate, Situation, Stage};
+use crate::{Fact, Gate, Situation};
+
+/// Silence that lasts is not put down to chance where it comes less often than in so many cases.
+const SILENCE_CHANCE_MAX: f64 = 0.05;
 
 /// A fact, and whether it sends the challenger back.
 #[derive(Clone, Debug)]
@@ -15,12 +17,7 @@ pub(crate) struct Judged {
 
 /// All of them. `ready` says that the stage has had all it needs, so that the plain figures count;
 /// before, only what chance does not explain.
-pub(crate) fn limits(
-    situation: &Situation<'_>,
-    stage: &Stage,
-    evidence: &Evidence,
-    ready: bool,
-) -> Vec<Judged> {
+pub(crate) fn limits(situation: &Situation<'_>, evidence: &Evidence, ready: bool) -> Vec<Judged> {
     type Limit = fn(&Situation<'_>, &Sums, bool) -> Judged;
     let of_events: [Limit; 5] = [alarm_rate, reference, disagreement, failures, latency];
     // Where it acts and where it is in shadow are looked at apart: there are many more of one.
@@ -33,7 +30,7 @@ pub(crate) fn limits(
     };
     let mut limits: Vec<Judged> = of_events.iter().map(worse).collect();
     limits.push(condemned(&situation.policy.gate, evidence, ready));
-    limits.push(silence(situation, stage, evidence));
+    limits.push(silence(&situation.policy.gate, evidence));
     limits
 }
 
@@ -161,17 +158,20 @@ fn condemned(gate: &Gate, evidence: &Evidence, ready: bool) -> Judged {
 
 /// A network that is cut silences all alike; a module that kills its device silences its own.
 ///
-/// With one or two devices chance cannot be ruled out. If they stay silent for another soak time,
-/// and the others do not, that is taken for an answer.
-fn silence(situation: &Situation<'_>, stage: &Stage, evidence: &Evidence) -> Judged {
-    let gate = &situation.policy.gate;
+/// With one or two devices chance cannot be ruled out. If they stay silent for long, and few of
+/// the others are silent, that is taken for an answer.
+fn silence(gate: &Gate, evidence: &Evidence) -> Judged {
     let limit = gate.silence_excess_max.fraction();
     let (own, others) = (evidence.silent, evidence.silent_others);
-    let excess = own.share().zip(others.share()).map(|(own, others)| (own - others).max(0.0));
+    let beyond = |own: Proportion| {
+        own.share().zip(others.share()).map(|(own, others)| (own - others).max(0.0))
+    };
     let certain = own.lower() - others.upper() > limit;
+    let long = evidence.long_silent;
     let others_speak = others.share().is_some_and(|others| others <= limit);
-    let patience = 2.0 * stage.soak_seconds.max(gate.silence_seconds) as f64;
-    let out_of_patience = others_speak && elapsed_seconds(situation) >= patience;
+    let for_long = others_speak
+        && beyond(long).is_some_and(|excess| excess > limit)
+        && long.chance_beside(others) < SILENCE_CHANCE_MAX;
     let text = |_: f64| {
         format!(
             "{} of {} devices that run it have said nothing for {}, and {} of {} others; at most \
@@ -184,7 +184,7 @@ fn silence(situation: &Situation<'_>, stage: &Stage, evidence: &Evidence) -> Jud
             percent(limit)
         )
     };
-    judge("silence", excess, limit, certain || out_of_patience, text)
+    judge("silence", beyond(own), limit, certain || for_long, text)
 }
 
 /// `counts` says whether a limit that is not kept sends the challenger back already.

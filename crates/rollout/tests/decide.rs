@@ -308,9 +308,10 @@ fn a_killing_release_is_told_from_a_cut_network() {
     // One canary among 150 devices: chance can take one.
     let one = |elapsed_ms| exact_world(1, 150).after(elapsed_ms).each(Duty::Act, quiet);
     check("one is quiet", &one(HOUR_MS), Action::Wait, "1 of 1 devices that run it");
-    check("one stays so", &one(2 * HOUR_MS), Action::Withdraw, "1 of 1 devices that run it");
+    check("not for long", &one(2 * HOUR_MS), Action::Wait, "1 of 1 devices that run it");
+    check("one stays so", &one(3 * HOUR_MS), Action::Withdraw, "1 of 1 devices that run it");
     let gone = |report: &mut Report| report.sent_ms = ENTERED_MS - HOUR_MS;
-    check("gone before", &one(2 * HOUR_MS).each(Duty::Act, gone), Action::Wait, "0 of the 1");
+    check("gone before", &one(3 * HOUR_MS).each(Duty::Act, gone), Action::Wait, "0 of the 1");
 }
 
 #[test]
@@ -379,8 +380,17 @@ fn any_time() -> impl Strategy<Value = i64> {
     prop_oneof![Just(i64::MIN), Just(i64::MAX), near, any::<i64>()]
 }
 
+/// The same cases every time.
+fn cases() -> ProptestConfig {
+    ProptestConfig {
+        rng_seed: RngSeed::Fixed(SEED),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(SEED), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases())]
 
     #[test]
     fn nothing_that_devices_say_breaks_a_decision(
