@@ -205,6 +205,33 @@ impl Registry {
         .await
     }
 
+    /// Puts a module with its signed statement and leaves all channels alone: what a statement
+    /// needs whose signer was revoked.
+    pub async fn put(
+        &self,
+        module: &[u8],
+        statement: &Envelope,
+        keyring: &Keyring,
+    ) -> Result<(), RegistryError> {
+        let path = module_path(&Digest::of(module), "wasm")?;
+        let verified = VerifiedModule::verify(module, statement, keyring)
+            .map_err(|source| RegistryError::Untrusted { path: path.to_string(), source })?;
+        self.put_module(&path, module).await?;
+        self.put_statement(&verified, statement, keyring).await
+    }
+
+    /// The bytes of a module, which are those that the digest names, on nobody's word: to be
+    /// signed anew, never to be run.
+    pub async fn module_unverified(&self, digest: &Digest) -> Result<Vec<u8>, RegistryError> {
+        let path = module_path(digest, "wasm")?;
+        let bytes = self.get_part(digest, &path).await?;
+        let found = Digest::of(&bytes);
+        if found == *digest {
+            return Ok(bytes);
+        }
+        Err(RegistryError::OtherModule { wanted: *digest, found })
+    }
+
     /// Takes the challenger to a later stage; if it is there or beyond already, nothing is done.
     pub async fn advance(
         &self,
@@ -434,6 +461,16 @@ impl Registry {
         let name =
             |path: &StorePath| Some(path.segments().nth(2)?.strip_suffix(".json")?.to_owned());
         Ok(paths.iter().filter_map(name).collect())
+    }
+
+    /// What one device reports; on nobody's word.
+    pub async fn report(
+        &self,
+        detector: &Name,
+        device: &str,
+    ) -> Result<Option<Vec<u8>>, RegistryError> {
+        let object = self.store.get(&report_path(detector, device)?).await?;
+        Ok(object.map(|object| object.bytes))
     }
 
     /// What the devices of a detector report, by device name; on nobody's word.

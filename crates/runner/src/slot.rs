@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use twinge_contract::abi::Outcome;
+use twinge_contract::audit::AuditData;
 use twinge_contract::event::{Event, EventError, EventReader};
 use twinge_contract::manifest::Manifest;
 use twinge_contract::verdict::{
@@ -365,6 +366,42 @@ impl Slot {
                 origin: place.origin(offset),
             },
         }
+    }
+
+    /// Reaches the verdict of an audit record again, from the event and the state before it that
+    /// the record holds; what this slot remembers plays no part and stays. An error says why there
+    /// is no verdict.
+    pub fn replay(&mut self, audit: &AuditData) -> Result<Verdict, String> {
+        let (recorded, origin) = (&audit.verdict, &audit.verdict.data.origin);
+        let arrival = Arrival {
+            offset: origin.offset,
+            ingested_ms: audit.ingested_ms,
+            key: None,
+            attributes: audit.attributes.clone(),
+            bytes: audit.event.clone(),
+        };
+        let event = self.read(&arrival).map_err(|error| error.to_string())?;
+        let (found, needed) = (audit.prior_state.len(), self.manifest.state_bytes as usize);
+        if found != needed {
+            return Err(format!("the state before has {found} bytes, and the module's {needed}"));
+        }
+        self.sensitivity = recorded.data.sensitivity.unwrap_or(1.0);
+        self.batch.clear();
+        let working = self.batch.push_state(Some(&audit.prior_state));
+        self.batch.push(event.time_ms.unwrap_or(0) as f64, working, &event.inputs);
+        let scored = self.scorer.score(&mut self.batch, self.sensitivity > 1.0, Budget::Retry);
+        scored.map_err(|error| format!("the module fails on the event: {error}"))?;
+        let place = Place {
+            detector: self.manifest.name.clone(),
+            source: origin.source.clone(),
+            partition: origin.partition.clone(),
+            redelivers: false,
+        };
+        let verdict = |identity| self.verdict(0, &event, &identity, &place, origin.offset);
+        // Whether the source could deliver again, the record does not say; its id does.
+        let by_offset = verdict(Identity::Offset(origin.offset));
+        let by_hash = event.identity.map(Identity::Hash).map(verdict);
+        Ok(by_hash.filter(|verdict| verdict.id == recorded.id).unwrap_or(by_offset))
     }
 
     /// What made the score of a row just scored, largest first.
