@@ -52,12 +52,13 @@ impl DataFile {
 /// Which modules a verb runs.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Trust {
-    /// Keys that are trusted [default: your developer key, made by the first `trainer train`].
+    /// Root of trust, or the trusted keys [default: your developer key, made by the first
+    /// `trainer train`].
     #[arg(long, env = "TWINGE_TRUST")]
-    trust: Option<PathBuf>,
+    pub(crate) trust: Option<PathBuf>,
     /// Run a module without a signature.
     #[arg(long)]
-    allow_unsigned: bool,
+    pub(crate) allow_unsigned: bool,
 }
 
 /// Reads, verifies and loads a module file.

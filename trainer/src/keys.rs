@@ -2,16 +2,18 @@
 //!
 //! Who only trains and scores needs to know nothing of this: the first `trainer train` makes a
 //! developer key in the user's own directory, which the user's own trainer trusts. A fleet's keys
-//! are made with `trainer keygen`.
+//! are made with `trainer trust init`, or for small setups with `trainer keygen`.
 
+use crate::data::Usage;
+use crate::place::now_ms;
 use crate::{print, tell};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use twinge_trust::{Keyring, Role, SigningKey, TrustedKey};
+use twinge_trust::{Anchor, Keyring, Role, SigningKey, TrustedKey};
 
 /// Make a signing key.
 #[derive(Debug, clap::Args)]
@@ -28,20 +30,23 @@ pub(crate) struct Arguments {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum RoleFlag {
+pub(crate) enum RoleFlag {
+    /// Roots of trust, and nothing else.
+    Root,
     /// Modules, for shadow only.
     Retrainer,
     /// Modules for canary and champion, and rollbacks.
     Promoter,
     /// Precompiled artefacts.
     Native,
-    /// A device's own reports.
+    /// Enrolments: the word on a device's own key.
     Device,
 }
 
 impl From<RoleFlag> for Role {
     fn from(flag: RoleFlag) -> Self {
         match flag {
+            RoleFlag::Root => Self::Root,
             RoleFlag::Retrainer => Self::Retrainer,
             RoleFlag::Promoter => Self::Promoter,
             RoleFlag::Native => Self::Native,
@@ -64,33 +69,77 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 /// Makes a key and adds its public half to a file of trusted keys.
 fn make(key_path: &Path, trust_path: &Path, roles: &[Role], comment: &str) -> Result<SigningKey> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed)
-        .map_err(|error| anyhow::anyhow!("no randomness to make a key from: {error}"))?;
-    let key = SigningKey::from_seed(seed);
-    if let Some(directory) = key_path.parent() {
-        fs::create_dir_all(directory)
-            .with_context(|| format!("cannot create {}", directory.display()))?;
-    }
     let trusted = match fs::read(trust_path) {
         Ok(bytes) => Keyring::from_json(&bytes)
             .with_context(|| format!("{} is not usable", trust_path.display()))?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Keyring::default(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Keyring::default(),
         Err(error) => {
             return Err(error).with_context(|| format!("cannot read {}", trust_path.display()));
         }
     };
+    let key = new_key(key_path)?;
     let trusted = trusted.with(TrustedKey::new(key.public(), roles, comment))?;
-    // A key that exists is never overwritten: what it signed would be worth nothing.
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(key_path);
-    let mut file = file.with_context(|| {
-        format!("cannot create {}: remove or rename it if it is not needed", key_path.display())
-    })?;
-    file.write_all(key.to_text().as_bytes())
-        .with_context(|| format!("cannot write {}", key_path.display()))?;
-    fs::write(trust_path, trusted.to_json())
-        .with_context(|| format!("cannot write {}", trust_path.display()))?;
+    replace(trust_path, trusted.to_json().as_bytes())?;
     Ok(key)
+}
+
+/// Makes a key in a file that only its owner may read. A key that exists is never overwritten:
+/// what it signed would be worth nothing. A crash leaves the whole key or none.
+pub(crate) fn new_key(path: &Path) -> Result<SigningKey> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed)
+        .map_err(|error| anyhow::anyhow!("no randomness to make a key from: {error}"))?;
+    let key = SigningKey::from_seed(seed);
+    seed = [0; 32];
+    std::hint::black_box(&seed);
+    let temporary = write_beside(path, key.to_text().as_bytes())?;
+    let linked = fs::hard_link(&temporary, path);
+    let removed = fs::remove_file(&temporary);
+    linked.with_context(|| {
+        format!("cannot create {}: remove or rename it if it is not needed", path.display())
+    })?;
+    removed.with_context(|| format!("cannot remove {}", temporary.display()))?;
+    sync_folder(path)?;
+    Ok(key)
+}
+
+/// The key in a file, or a new one where there is none, and whether it is new.
+pub(crate) fn key_or_new(path: &Path) -> Result<(SigningKey, bool)> {
+    if path.exists() { Ok((read_key(path)?, false)) } else { Ok((new_key(path)?, true)) }
+}
+
+/// Writes a file in one step: a crash leaves the old content or the new.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = write_beside(path, bytes)?;
+    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o644))
+        .and_then(|()| fs::rename(&temporary, path))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    sync_folder(path)
+}
+
+/// A synced file of a name that nobody uses, readable by its owner only, in the folder of `path`,
+/// which is made if it is not there.
+fn write_beside(path: &Path, bytes: &[u8]) -> Result<PathBuf> {
+    let folder = folder_of(path);
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let mut number = [0; 8];
+    getrandom::fill(&mut number)
+        .map_err(|error| anyhow::anyhow!("no randomness for a file name: {error}"))?;
+    let temporary = folder.join(format!(".temporary-{:016x}", u64::from_le_bytes(number)));
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary);
+    file.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .with_context(|| format!("cannot write {}", temporary.display()))?;
+    Ok(temporary)
+}
+
+fn sync_folder(path: &Path) -> Result<()> {
+    let folder = folder_of(path);
+    let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
+    synced.with_context(|| format!("cannot sync {}", folder.display()))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The key in a file.
@@ -98,19 +147,44 @@ pub(crate) fn read_key(path: &Path) -> Result<SigningKey> {
     let text = fs::read_to_string(path)
         .with_context(|| format!("cannot read the key {}", path.display()))?;
     SigningKey::from_text(&text)
-        .with_context(|| format!("{} is not a key that `trainer keygen` wrote", path.display()))
+        .with_context(|| format!("{} is not a key that the trainer wrote", path.display()))
 }
 
-/// The keys in a file, or else the developer's own.
-pub(crate) fn keyring(path: Option<&Path>) -> Result<Keyring> {
+/// The key that a verb signs with: the one in the file, or else the developer's own.
+pub(crate) fn signing_key(path: Option<&Path>) -> Result<SigningKey> {
+    match path {
+        Some(path) => read_key(path),
+        None => developer_key()?.ok_or_else(|| Usage("no key: give --key".into()).into()),
+    }
+}
+
+/// Where trust begins: a root or keys in a file, or else the developer's own keys.
+pub(crate) fn anchor(path: Option<&Path>) -> Result<Anchor> {
     let own = home().map(|home| home.join("trust.json"));
     let path = match (path, own) {
         (Some(path), _) => path.to_owned(),
         (None, Some(own)) if own.exists() => own,
-        _ => return Ok(Keyring::default()),
+        _ => return Ok(Anchor::default()),
     };
     let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    Keyring::from_json(&bytes).with_context(|| format!("{} is not usable", path.display()))
+    Anchor::from_json(&bytes).with_context(|| {
+        format!("{} is neither a root of trust nor a trust.json that can be used", path.display())
+    })
+}
+
+/// The keys of [`anchor`], without a registry to look for a newer root in. To be signed by, they
+/// must be current.
+pub(crate) fn keyring(path: Option<&Path>) -> Result<Keyring> {
+    Ok(anchor(path)?.keyring().clone())
+}
+
+/// The same, to sign by.
+pub(crate) fn keyring_to_sign_by(path: Option<&Path>) -> Result<Keyring> {
+    let anchor = anchor(path)?;
+    if let Anchor::Root(root) = &anchor {
+        crate::place::check_current(root, now_ms())?;
+    }
+    Ok(anchor.keyring().clone())
 }
 
 /// The developer's own key, made when there is none; `None` where there is no home directory.

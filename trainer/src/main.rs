@@ -1,16 +1,27 @@
-//! The trainer: from a file of events to a signed module, and from there to a channel.
+//! The trainer: from a file of events to a signed module, and from there to a channel and a fleet.
 
 mod channel;
 mod data;
+mod enrol;
 mod evaluate;
+mod fleet;
 mod generate;
 mod inspect;
 mod keys;
+mod place;
+mod policy;
 mod precompile;
 mod progress;
+mod replay;
+mod rollout;
 mod score;
 mod send;
+mod sign;
+mod status;
+mod table;
 mod train;
+mod trust;
+mod words;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -39,16 +50,40 @@ enum Verb {
     Inspect(inspect::Arguments),
     /// Make a signing key and add it to a file of trusted keys.
     Keygen(keys::Arguments),
+    /// Say which keys hold which roles: the root of trust.
+    Trust(trust::Arguments),
+    /// Say that a key is a device's own, so that its reports count.
+    Enrol(enrol::Arguments),
+    /// Sign a module that is unsigned, or whose signer is not believed any more.
+    Sign(sign::Arguments),
     /// Compile a module to machine code, for devices without a compiler.
     Precompile(precompile::Arguments),
     /// Put a module into a registry, as challenger of a channel.
     Publish(channel::PublishArguments),
-    /// Make a channel's challenger its champion.
+    /// Show how modules are rolled out on a channel, or set it.
+    Policy(policy::Arguments),
+    /// Take a challenger on through its stages, or back, by what devices report.
+    Rollout(rollout::Arguments),
+    /// Hold a rollout where it is.
+    Hold(channel::HoldArguments),
+    /// Let a rollout go on that is held.
+    Release(channel::Whose),
+    /// In an emergency: withdraw whatever is rolled out, everywhere.
+    Stop(channel::Whose),
+    /// Make a channel's challenger its champion, past all stages.
     Promote(channel::PromoteArguments),
-    /// Make an earlier champion of a channel its champion again.
+    /// Withdraw a challenger that acts somewhere, else make an earlier champion champion again.
     Rollback(channel::RollbackArguments),
-    /// Tell what a registry's channels point at.
-    Status(channel::StatusArguments),
+    /// Set how sensitive a channel's modules are, or show it.
+    Sensitivity(channel::SensitivityArguments),
+    /// Have a channel's document believed for longer.
+    Renew(channel::Whose),
+    /// Sign a channel anew, after its key was revoked or its document destroyed.
+    Restate(channel::RestateArguments),
+    /// Tell what a registry's channels point at, and what devices report.
+    Status(status::Arguments),
+    /// Reach the verdicts of audit records again, and tell how they came about.
+    Replay(replay::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -60,11 +95,23 @@ fn main() -> ExitCode {
         Verb::Score(arguments) => score::run(&arguments),
         Verb::Inspect(arguments) => inspect::run(&arguments),
         Verb::Keygen(arguments) => keys::run(&arguments),
+        Verb::Trust(arguments) => trust::run(&arguments),
+        Verb::Enrol(arguments) => enrol::run(&arguments),
+        Verb::Sign(arguments) => sign::run(&arguments),
         Verb::Precompile(arguments) => precompile::run(&arguments),
         Verb::Publish(arguments) => channel::publish(&arguments),
+        Verb::Policy(arguments) => policy::run(&arguments),
+        Verb::Rollout(arguments) => rollout::run(&arguments),
+        Verb::Hold(arguments) => channel::hold(&arguments),
+        Verb::Release(arguments) => channel::release(&arguments),
+        Verb::Stop(arguments) => channel::stop(&arguments),
         Verb::Promote(arguments) => channel::promote(&arguments),
         Verb::Rollback(arguments) => channel::rollback(&arguments),
-        Verb::Status(arguments) => channel::status(&arguments),
+        Verb::Sensitivity(arguments) => channel::sensitivity(&arguments),
+        Verb::Renew(arguments) => channel::renew(&arguments),
+        Verb::Restate(arguments) => channel::restate(&arguments),
+        Verb::Status(arguments) => status::run(&arguments),
+        Verb::Replay(arguments) => replay::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

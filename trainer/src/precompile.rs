@@ -1,16 +1,15 @@
 //! `trainer precompile`: machine code of a module, for devices without a compiler.
 
-use crate::channel::block_on;
 use crate::data::Usage;
+use crate::place::{Missing, Reader, Source, block_on};
 use crate::{keys, print, tell};
 use anyhow::{Context, Result};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use twinge_engine::{ArtefactError, Engine, Limits, LoadError, Precompiled};
+use twinge_registry::Registry;
 use twinge_registry::file::{artefact_path, read_verified, signature_path};
-use twinge_registry::{Directory, Registry};
 use twinge_trust::{
     ArtefactStatement, Digest, Envelope, Keyring, Role, SigningKey, VerifiedArtefact,
     VerifiedModule,
@@ -34,9 +33,9 @@ pub(crate) struct Arguments {
     /// Directory for NAME.TARGET.cwasm and its signature [default: beside the module].
     #[arg(long, conflicts_with = "registry")]
     out: Option<PathBuf>,
-    /// Directory of a registry to put the artefacts into instead.
+    /// Registry to put the artefacts into instead: a directory or an address.
     #[arg(long)]
-    registry: Option<PathBuf>,
+    registry: Option<String>,
 }
 
 /// An artefact that is ready to be written.
@@ -48,24 +47,40 @@ struct Made {
 
 /// `trainer precompile`.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let keyring = keys::keyring(arguments.trust.as_deref())?;
-    let key = keys::read_key(&arguments.key)?;
-    check_role(&key, &keyring, arguments)?;
-    let module = read_verified(&arguments.module, Some(&keyring))?;
-    let engine = Engine::new(Limits::default())?;
-    let mut made = Vec::new();
-    for target in targets(arguments) {
-        let artefact = make(&engine, &module, target, &key, &keyring)
-            .with_context(|| format!("cannot precompile {}", arguments.module.display()))?;
-        made.push(artefact);
-    }
-    // Nothing is written before everything is made.
-    let places = match &arguments.registry {
-        Some(registry) => put(registry, &module, &made, &keyring)?,
-        None => write(arguments, &made)?,
+    block_on(async {
+        let (registry, keyring) = open(arguments).await?;
+        let key = keys::read_key(&arguments.key)?;
+        check_role(&key, &keyring, arguments)?;
+        let module = read_verified(&arguments.module, Some(&keyring))?;
+        let engine = Engine::new(Limits::default())?;
+        let mut made = Vec::new();
+        for target in targets(arguments) {
+            let artefact = make(&engine, &module, target, &key, &keyring)
+                .with_context(|| format!("cannot precompile {}", arguments.module.display()))?;
+            made.push(artefact);
+        }
+        // Nothing is written before everything is made.
+        let places = match registry {
+            Some((location, registry)) => {
+                put(location, &registry, &module, &made, &keyring).await?
+            }
+            None => write(arguments, &made)?,
+        };
+        report(&made, &places);
+        Ok(())
+    })
+}
+
+/// The registry, if there is to be one, and the keys to sign by.
+async fn open(arguments: &Arguments) -> Result<(Option<(&str, Registry)>, Keyring)> {
+    let Some(location) = &arguments.registry else {
+        return Ok((None, keys::keyring_to_sign_by(arguments.trust.as_deref())?));
     };
-    report(&made, &places);
-    Ok(())
+    let source = Source { registry: location.clone(), trust: arguments.trust.clone() };
+    let reader = Reader::open(&source, Missing::Make).await?;
+    reader.check_current()?;
+    let keyring = reader.keyring().clone();
+    Ok((Some((location, reader.registry)), keyring))
 }
 
 fn targets(arguments: &Arguments) -> Vec<Option<&str>> {
@@ -129,24 +144,22 @@ fn usage(error: LoadError) -> anyhow::Error {
     }
 }
 
-fn put(
-    registry: &Path,
+async fn put(
+    location: &str,
+    registry: &Registry,
     module: &VerifiedModule,
     made: &[Made],
     keyring: &Keyring,
 ) -> Result<Vec<String>> {
-    block_on(async {
-        let store = Registry::new(Arc::new(Directory::open(registry)?));
-        let mut places = Vec::new();
-        for Made { code, envelope, .. } in made {
-            let path = store
-                .put_artefact(module, &code.bytes, envelope, keyring)
-                .await
-                .with_context(|| format!("cannot write to {}", registry.display()))?;
-            places.push(registry.join(path.as_str()).display().to_string());
-        }
-        Ok(places)
-    })
+    let mut places = Vec::new();
+    for Made { code, envelope, .. } in made {
+        let path = registry
+            .put_artefact(module, &code.bytes, envelope, keyring)
+            .await
+            .with_context(|| format!("cannot write to {location}"))?;
+        places.push(format!("{}/{path}", location.trim_end_matches('/')));
+    }
+    Ok(places)
 }
 
 /// Signature first: code whose signature is of other code would be refused, a signature without

@@ -144,7 +144,8 @@ fn write(out: &Path, trained: &Trained, key: Option<&SigningKey>) -> Result<()> 
     std::fs::write(out, &trained.module).with_context(|| cannot(out))
 }
 
-fn statement(module: &[u8], manifest: &Manifest) -> Result<Statement> {
+/// The word on a module, to be signed.
+pub(crate) fn statement(module: &[u8], manifest: &Manifest) -> Result<Statement> {
     Ok(Statement {
         detector: manifest.name.clone(),
         version: manifest.version.clone(),
