@@ -5,11 +5,11 @@
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use twinge_registry::{Author, Directory, Name, Registry};
@@ -32,6 +32,8 @@ struct Device {
 struct Agent {
     child: Child,
     address: String,
+    /// The latest lines of its log, told when a test fails.
+    log: Arc<Mutex<VecDeque<String>>>,
 }
 
 impl Device {
@@ -69,10 +71,15 @@ impl Device {
     }
 
     fn start(&mut self) {
+        self.start_with("5000");
+    }
+
+    /// Starts the agent with a deadline in milliseconds.
+    fn start_with(&mut self, deadline: &str) {
         let path = |name: &str| self.directory.path().join(name);
         let mut command = Command::new(env!("CARGO_BIN_EXE_edge-agent"));
         command.args(["run", "--detector", "test", "--poll-seconds", "0.05"]);
-        command.args(["--listen", "127.0.0.1:0", "--deadline-ms", "20"]);
+        command.args(["--listen", "127.0.0.1:0", "--deadline-ms", deadline]);
         command.args(["--checkpoint-seconds", "0.2"]);
         command.arg("--registry").arg(path("registry")).arg("--trust").arg(path("root.json"));
         command.arg("--state").arg(path("state")).arg("--verdicts").arg(path("verdicts.ndjson"));
@@ -88,9 +95,19 @@ impl Device {
                 break address.to_owned();
             }
         };
+        let latest = Arc::new(Mutex::new(VecDeque::new()));
+        let lines = Arc::clone(&latest);
         // The rest of the log is read so that the agent never waits for a full pipe.
-        std::thread::spawn(move || log.lines().for_each(drop));
-        self.agent = Some(Agent { child, address });
+        std::thread::spawn(move || {
+            for line in log.lines().map_while(Result::ok) {
+                let mut lines = lines.lock().unwrap();
+                lines.push_back(line);
+                if lines.len() > 20 {
+                    lines.pop_front();
+                }
+            }
+        });
+        self.agent = Some(Agent { child, address, log: latest });
     }
 
     /// Sends events of which no two are equal, so that one sent again is known.
@@ -159,6 +176,11 @@ impl Drop for Agent {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
+        if std::thread::panicking() {
+            for line in self.log.lock().unwrap().iter() {
+                println!("agent: {line}");
+            }
+        }
     }
 }
 
@@ -186,7 +208,8 @@ fn a_bad_champion_is_left_without_a_registry_and_an_incident_rolls_nothing_back(
     ] {
         let mut device = Device::new();
         let good = device.promote(&MadeModule::new(Kind::Good, "1"));
-        device.start();
+        // Waiting for what never ends takes eleven deadlines.
+        device.start_with(if kind == Kind::NeverEnds { "100" } else { "5000" });
         device.send_until_acting(&good);
         let bad = device.promote(&MadeModule::new(kind, "2"));
         device.send_until_acting(&bad);

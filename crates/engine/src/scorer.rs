@@ -93,7 +93,8 @@ impl Scorer {
     /// Makes an instance and prepares it for one row, as a check.
     pub(crate) fn start(&mut self) -> Result<(), LoadError> {
         let (fields, state_bytes) = self.shape();
-        let mut running = Running::new(&self.module, Budget::Usual)?;
+        // A machine that is busy with starting is no fault of the module.
+        let mut running = Running::new(&self.module, Budget::Retry)?;
         let version = running.version()?;
         if version != abi::VERSION.cast_signed() {
             return Err(LoadError::Abi(version));

@@ -69,6 +69,8 @@ pub struct Counts {
     pub swaps: u64,
     /// Those among them by which the runner helped itself, away from a bad module.
     pub returns: u64,
+    /// Calls in which a module missed its deadline for good.
+    pub missed_deadlines: u64,
 }
 
 /// A runner's state in figures.
@@ -168,9 +170,10 @@ impl Runner {
         (self.acting.module().digest(), self.beside_digest())
     }
 
-    /// How often it has helped itself so far, away from a bad module.
-    pub fn returns(&self) -> u64 {
-        self.counts.returns
+    /// Calls so far in which a module missed its deadline: what followed from that depends on the
+    /// machine, and is not found out again from the same events.
+    pub fn missed_deadlines(&self) -> u64 {
+        self.counts.missed_deadlines
     }
 
     /// State in figures.
@@ -549,6 +552,7 @@ impl Runner {
                 |judgement: &Judgement| matches!(judgement, Judgement::Failed { slow: true, .. });
             judgements.iter().any(slow)
         };
+        self.counts.missed_deadlines += u64::from(slow(ours)) + u64::from(slow(theirs));
         let Some(beside) = &mut self.beside else { return };
         let stands_by = beside.part == Part::Fallback;
         if slow(theirs) && beside.has_missed_too_often() {

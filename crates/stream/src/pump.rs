@@ -313,7 +313,7 @@ impl Pump {
             self.catching_up = None;
             self.direct().await?;
         }
-        let returns = self.returns();
+        let missed = self.missed_deadlines();
         for lane in &mut self.lanes {
             let records = lane.runner.process(&delivery.arrivals);
             lane.look_for_wanderers(&records, &self.sightings, &self.metrics);
@@ -326,15 +326,16 @@ impl Pump {
         self.since_checkpoint += delivery.arrivals.len() as u64;
         self.tell(None);
         // Whether a deadline was missed is not found out again after a crash.
-        if self.since_checkpoint >= self.settings.checkpoint_events || self.returns() != returns {
+        let has_missed = self.missed_deadlines() != missed;
+        if self.since_checkpoint >= self.settings.checkpoint_events || has_missed {
             self.checkpoint().await?;
         }
         // Where a module has just taken over, the next may be put beside it.
         self.direct().await
     }
 
-    fn returns(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane.runner.returns()).sum()
+    fn missed_deadlines(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.runner.missed_deadlines()).sum()
     }
 
     /// Hands records over, trying again while a sink fails.
