@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// What the key may sign; given more than once for several.
     #[arg(long = "role", value_enum, default_values = ["retrainer", "promoter"])]
     roles: Vec<RoleFlag>,
+    /// Print one JSON object; the key itself is in none.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -61,6 +64,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let key_path = arguments.out.join(format!("{}.key", arguments.name));
     let trust_path = arguments.out.join("trust.json");
     let key = make(&key_path, &trust_path, &roles, &arguments.name)?;
+    if arguments.json {
+        print(&serde_json::to_string_pretty(&serde_json::json!({
+            "key": key_path, "trusted": trust_path, "key_id": key.key_id(),
+            "public_key": key.public(),
+        }))?);
+        return Ok(());
+    }
     print(&format!("key      {}  (keep it secret)", key_path.display()));
     print(&format!("trusted  {}  (give it to hosts and devices)", trust_path.display()));
     print(&format!("key id   {}", key.key_id()));

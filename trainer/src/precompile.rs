@@ -36,6 +36,9 @@ pub(crate) struct Arguments {
     /// Registry to put the artefacts into instead: a directory or an address.
     #[arg(long)]
     registry: Option<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 /// An artefact that is ready to be written.
@@ -66,8 +69,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             }
             None => write(arguments, &made)?,
         };
-        report(&made, &places);
-        Ok(())
+        report(&made, &places, arguments.json)
     })
 }
 
@@ -185,7 +187,18 @@ fn write(arguments: &Arguments, made: &[Made]) -> Result<Vec<String>> {
     Ok(places)
 }
 
-fn report(made: &[Made], places: &[String]) {
+fn report(made: &[Made], places: &[String], json: bool) -> Result<()> {
+    if json {
+        let artefacts = made.iter().zip(places).map(|(made, place)| {
+            serde_json::json!({
+                "target": made.code.identity.target, "bytes": made.code.bytes.len(),
+                "digest": Digest::of(&made.code.bytes), "place": place,
+            })
+        });
+        let artefacts: Vec<serde_json::Value> = artefacts.collect();
+        print(&serde_json::to_string_pretty(&serde_json::json!({ "artefacts": artefacts }))?);
+        return Ok(());
+    }
     print(&format!("{:<22} {:>9}  {:<64} {:>9}", "target", "bytes", "digest", "time"));
     for Made { code, took, .. } in made {
         print(&format!(
@@ -199,5 +212,8 @@ fn report(made: &[Made], places: &[String]) {
     for place in places {
         tell(&format!("wrote {place}"));
     }
-    tell("devices run machine code only with --allow-native and a trust.json with this native key");
+    tell(
+        "devices run machine code only with --allow-native and a root or trust.json with this key",
+    );
+    Ok(())
 }

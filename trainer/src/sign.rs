@@ -16,6 +16,9 @@ pub(crate) struct Arguments {
     /// Key to sign with [default: your developer key].
     #[arg(long, env = "TWINGE_SIGNING_KEY")]
     key: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 /// `trainer sign`. A signature that is there on the same word stays beside the new one.
@@ -32,6 +35,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let path = signature_path(&arguments.module);
     keys::replace(&path, &envelope.to_json())?;
+    if arguments.json {
+        print(&serde_json::to_string_pretty(&serde_json::json!({
+            "detector": manifest.name, "version": manifest.version, "digest": Digest::of(&bytes),
+            "signed_by": key.key_id(), "file": path,
+        }))?);
+        return Ok(());
+    }
     print(&format!("module     {} {}", manifest.name, manifest.version));
     print(&format!("digest     {}", Digest::of(&bytes)));
     print(&format!("signed by  {}", key.key_id()));

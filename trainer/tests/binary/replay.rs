@@ -9,6 +9,8 @@ use twinge_trust::VerifiedModule;
 
 const SEED: u64 = 5;
 
+type Change<'a> = &'a dyn Fn(&mut Value);
+
 /// The audit records of a runner on events of which some are far off.
 fn audits(redelivers: bool) -> Vec<Audit> {
     println!("seed {SEED}");
@@ -45,7 +47,7 @@ fn audits(redelivers: bool) -> Vec<Audit> {
 }
 
 fn lines(audits: &[Value]) -> String {
-    audits.iter().map(|audit| format!("{audit}\n")).collect()
+    audits.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n") + "\n"
 }
 
 fn values(audits: &[Audit]) -> Vec<Value> {
@@ -91,7 +93,6 @@ fn a_doctored_record_is_found() {
     let data = |record: &mut Value, change: &dyn Fn(&mut Value)| {
         change(&mut record["data"]["verdict"]["data"]);
     };
-    type Change<'a> = &'a dyn Fn(&mut Value);
     let score: Change<'_> =
         &|record| data(record, &|data| data["score"] = next(&data["score"]).into());
     let outcome: Change<'_> = &|record| data(record, &|data| data["verdict"] = "normal".into());

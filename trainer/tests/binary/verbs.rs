@@ -57,7 +57,7 @@ fn roots_follow_each_other_and_a_second_run_changes_nothing() {
     check(&["revoke", &root], 2, &["is a root key", "trust rotate"]);
     check(&["revoke", "0123456789abcdef"], 2, &["is not in the root"]);
     check(&["add", "--key", "keys/promoter.key", "--role", "promoter"], 2, &["revoked for good"]);
-    check(&["revoke"], 2, &["--public-key"]);
+    check(&["revoke"], 2, &["KEY_ID"]);
     check(
         &["renew", "--days", "450", "--root-key", "keys/promoter.key"],
         1,
@@ -348,6 +348,17 @@ fn small_setups_do_with_plain_keys() {
         2,
         &["the role native"],
     );
+    let json = ["sign", "--module", "v1.wasm", "--key", "keys/promoter.key", "--json"];
+    let json = shop.check(&json, 0, &[]).json();
+    assert_eq!(json["digest"], digest(1).to_string());
+    let keygen = ["keygen", "--out", "keys", "--name", "native", "--role", "native", "--json"];
+    let json = shop.check(&keygen, 0, &[]).json();
+    assert_eq!(json["key_id"], shop.key("native").key_id().to_string());
+    let precompile = ["precompile", "--module", "v1.wasm", "--key", "keys/native.key", "--json"];
+    let place = ["--trust", "keys/trust.json", "--registry", "registry"];
+    let json = shop.check(&[&precompile[..], &place].concat(), 0, &[]).json();
+    let artefact = json["artefacts"][0]["place"].as_str().unwrap();
+    assert!(shop.path(artefact).is_file(), "{artefact}");
     // The developer's own key, which nobody has to know of.
     let home = Shop::new();
     home.write("data.csv", &crate::common::csv(1500));
