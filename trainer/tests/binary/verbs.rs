@@ -163,6 +163,33 @@ fn a_revoked_promoter_is_refused_and_the_channel_is_restated() {
     assert!(!ran.out.contains("NOT BELIEVED"));
 }
 
+/// The drills of docs/rollout.md: a stolen retrainer's key, and a storage that is gone.
+#[test]
+fn a_module_is_vouched_for_anew_and_a_lost_storage_is_filled_again() {
+    let shop = Shop::trusted();
+    shop.promoter(&["publish", "--module", "v1.wasm", "--promote"], 0, &[]);
+    let thief = shop.key("retrainer").key_id().to_string();
+    shop.check(&["trust", "revoke", &thief, "--registry", "registry"], 0, &["no key holds"]);
+    shop.promoter(&["publish", "--module", "v2.wasm"], 1, &["is revoked"]);
+    let champion = digest(1).to_string();
+    let restate = ["restate", "--detector", "pump", "--champion", &champion];
+    shop.promoter(&restate, 0, &["signed module", "serial 3"]);
+    shop.promoter(&restate, 0, &["serial 4"]);
+    shop.promoter(
+        &["restate", "--detector", "pump", "--champion", &"0".repeat(64)],
+        2,
+        &["has no module"],
+    );
+
+    std::fs::remove_dir_all(shop.path("registry")).unwrap();
+    shop.check(&["trust", "renew", "--registry", "registry"], 0, &["root of trust 2"]);
+    assert!(shop.path("registry/trust/2.root.json").is_file());
+    shop.check(&["sign", "--module", "v1.wasm", "--key", "keys/promoter.key"], 0, &[]);
+    shop.promoter(&["publish", "--module", "v1.wasm"], 0, &["serial 1"]);
+    let later = [&restate[..], &["--serial", "50"]].concat();
+    shop.promoter(&later, 0, &["serial 51", "challenger  none"]);
+}
+
 #[test]
 fn a_policy_is_shown_set_and_checked() {
     let shop = Shop::trusted();
