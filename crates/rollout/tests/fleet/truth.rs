@@ -36,6 +36,8 @@ struct Attempt {
     acting: usize,
     began_at: u32,
     withdrawn_at: Option<u32>,
+    /// The serial that said so.
+    withdrawn_by: Option<u64>,
 }
 
 /// What the one who sees everything remembers of a device.
@@ -44,6 +46,9 @@ struct Known {
     since: Option<u32>,
     serial: u64,
     acting: Option<usize>,
+    /// The newest honest document that it followed, and its champion by then.
+    followed: u64,
+    champion: Option<usize>,
     /// Since when it has reached the store without being lied to.
     reaches_since: u32,
 }
@@ -67,6 +72,19 @@ impl Truth {
         *since = since.or(Some(tick));
     }
 
+    /// A device followed the document that was written last.
+    pub(crate) fn followed(&mut self, device: usize, champion: Option<usize>) {
+        let serial = self.serial();
+        let known = &mut self.devices[device];
+        (known.followed, known.champion) = (serial, champion);
+    }
+
+    /// A device lost its view. With a stolen retrainer's key it can be told an older word of the
+    /// promoter then, as a new device can.
+    pub(crate) fn forgot(&mut self, device: usize) {
+        (self.devices[device].followed, self.devices[device].champion) = (0, None);
+    }
+
     pub(crate) fn cut_off(&mut self, device: usize, tick: u32) {
         self.devices[device].reaches_since = tick;
     }
@@ -84,6 +102,9 @@ impl Truth {
         let promoter = envelope.verify(Channel::PAYLOAD_TYPE, keyring, Role::Promoter).is_ok();
         let channel =
             Channel::from_json(envelope.payload_unverified()).map_err(|error| error.to_string())?;
+        if channel.serial <= self.serial() {
+            return Err(format!("serial {} was given to two documents", channel.serial));
+        }
         if let Some(champion) = &channel.champion {
             let champion = number(modules, &champion.digest)?;
             if modules.get(champion).is_bad() {
@@ -98,9 +119,7 @@ impl Truth {
         {
             return Err("a rollout that is held went on".to_owned());
         }
-        if self.latest.as_ref().is_none_or(|latest| latest.serial < channel.serial) {
-            self.latest = Some(channel);
-        }
+        self.latest = Some(channel);
         Ok(())
     }
 
@@ -121,6 +140,7 @@ impl Truth {
             }
             if !there {
                 attempt.withdrawn_at = attempt.withdrawn_at.or(Some(tick));
+                attempt.withdrawn_by = attempt.withdrawn_by.or(Some(channel.serial));
             }
         }
         let (Some((module, since)), Some(rollout)) = (now, &channel.rollout) else { return Ok(()) };
@@ -137,6 +157,7 @@ impl Truth {
                 acting: 0,
                 began_at: tick,
                 withdrawn_at: None,
+                withdrawn_by: None,
             });
         }
         let attempt = self.attempts.iter_mut().find(|attempt| same(attempt));
@@ -168,6 +189,11 @@ impl Truth {
             return Err(format!("{name} went from serial {} to {}", known.serial, device.serial()));
         }
         known.serial = device.serial();
+        // Champions are numbered as they are promoted, and nobody rolls back here.
+        if device.champion < known.champion {
+            return Err(format!("{name} went back to a champion that it saw replaced"));
+        }
+        let followed = known.followed;
         let trial = device.trial.as_ref().filter(|trial| trial.acts && !device.dead);
         let acting = match trial.map(|trial| (trial.module, trial.since)) {
             None => None,
@@ -186,6 +212,9 @@ impl Truth {
             self.attempts[place].acting -= usize::from(counts);
         }
         let Some(place) = acting else { return Ok(()) };
+        if self.attempts[place].withdrawn_by.is_some_and(|serial| serial <= followed) {
+            return Err(format!("{name} acts again on what it saw withdrawn"));
+        }
         self.check_cohort(place, device)?;
         self.attempts[place].acting += usize::from(self.counts(number, device, place));
         self.check_share(place)

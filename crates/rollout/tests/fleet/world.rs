@@ -119,7 +119,8 @@ impl World {
                 return Err(self.why_not_at_rest());
             }
             self.step(false)?;
-            if self.tick.is_multiple_of(60) {
+            // Seldom enough that a device which dies again is missed in between.
+            if self.tick.is_multiple_of(120) {
                 self.revive();
             }
         }
@@ -209,7 +210,10 @@ impl World {
                 0 => {
                     self.devices[device].skew_ms -= random.within(0..3_600_000).cast_signed();
                 }
-                1 => self.devices[device].lose_view(),
+                1 => {
+                    self.devices[device].lose_view();
+                    self.truth.forgot(device);
+                }
                 _ => {}
             }
         }
@@ -381,6 +385,9 @@ impl World {
         let believed =
             document.is_some_and(|document| device.receive(document, &self.modules, now_ms));
         self.summary.polls += 1;
+        if believed && !lied_to {
+            self.truth.followed(number, device.champion);
+        }
         if !believed || lied_to {
             self.truth.cut_off(number, tick);
             self.summary.refusals += u64::from(!believed);
@@ -468,6 +475,7 @@ impl World {
         for (number, device) in self.devices.iter_mut().enumerate() {
             if device.dead {
                 device.restart();
+                self.truth.forgot(number);
                 self.truth.cut_off(number, self.tick);
             }
         }
