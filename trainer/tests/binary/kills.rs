@@ -2,6 +2,7 @@
 //! can be run again.
 
 use crate::common::{Random, Shop, VERSIONS, block_on, digest};
+use crate::story::{DEVICES, begin, enrolment, fleet_reports};
 use std::time::{Duration, Instant};
 use twinge_trust::{Envelope, TrustedRoot};
 
@@ -21,15 +22,7 @@ fn check(seed: u64, commands: &[Vec<&str>]) {
     for round in 0..KILLS {
         let command = [&commands[round % commands.len()][..], &PLACE].concat();
         let delay = Duration::from_micros(random.below(longest.as_micros() as u64 + 1));
-        let mut child = shop
-            .command(&command)
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(delay);
-        child.kill().unwrap();
-        killed += usize::from(child.wait().unwrap().code().is_none());
+        killed += usize::from(kill(&shop, &command, delay));
         check_registry(&shop);
         let began = Instant::now();
         shop.check(&command, 0, &[]);
@@ -37,6 +30,50 @@ fn check(seed: u64, commands: &[Vec<&str>]) {
         check_registry(&shop);
     }
     assert!(killed > KILLS / 4, "{killed} of {KILLS} were killed");
+}
+
+/// However often it is killed, a rollout takes one step at a time.
+#[test]
+fn a_killed_rollout_goes_on_where_it_was() {
+    let seed = 4;
+    println!("seed {seed}");
+    let mut random = Random(seed);
+    let shop = Shop::trusted();
+    begin(&shop);
+    let enrolments: Vec<Envelope> = (0..DEVICES).map(|number| enrolment(&shop, number)).collect();
+    let command = [&["rollout", "--detector", "pump"], &PLACE[..]].concat();
+    for round in 0..KILLS / 4 {
+        let version = 1 + (round + 1) % VERSIONS;
+        shop.promoter(&["publish", "--module", &format!("v{version}.wasm")], 0, &[]);
+        let begun = shop.channel().unwrap().serial;
+        for _ in 0..2 {
+            fleet_reports(&shop, &enrolments, 0);
+            let before = shop.channel().unwrap();
+            let delay = Duration::from_micros(random.below(40_000));
+            kill(&shop, &command, delay);
+            check_registry(&shop);
+            let after = shop.channel().unwrap();
+            if after.serial == before.serial {
+                shop.check(&command, 0, &["serial"]);
+            }
+            assert_eq!(shop.channel().unwrap().serial, before.serial + 1);
+        }
+        let end = shop.channel().unwrap();
+        assert_eq!((end.serial, end.champion.unwrap().digest), (begun + 2, digest(version)));
+    }
+}
+
+/// Starts the command and kills it after a while; whether it was still there.
+fn kill(shop: &Shop, command: &[&str], delay: Duration) -> bool {
+    let mut child = shop
+        .command(command)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(delay);
+    child.kill().unwrap();
+    child.wait().unwrap().code().is_none()
 }
 
 /// Whatever a channel points at can be fetched, by whoever trusts the root.
@@ -77,10 +114,7 @@ fn a_killed_promotion_is_done_once() {
         let before = shop.channel().unwrap().serial;
         let promote = ["promote", "--detector", "pump", "--digest", &named];
         let command = [&promote[..], &PLACE].concat();
-        let mut child = shop.command(&command).stdout(std::process::Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_micros(random.below(40_000)));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill(&shop, &command, Duration::from_micros(random.below(40_000)));
         check_registry(&shop);
         shop.check(&command, 0, &[]);
         let after = shop.channel().unwrap();
@@ -99,15 +133,7 @@ fn a_killed_init_or_rotation_can_be_run_again() {
         let mut commands = vec![vec!["trust", "init", "--registry", "registry"]];
         commands.push(vec!["trust", "rotate", "--registry", "registry"]);
         for command in &commands {
-            let mut child = shop
-                .command(command)
-                .stdout(std::process::Stdio::null())
-                .stderr(std::process::Stdio::null())
-                .spawn()
-                .unwrap();
-            std::thread::sleep(Duration::from_micros(random.below(60_000)));
-            child.kill().unwrap();
-            child.wait().unwrap();
+            kill(&shop, command, Duration::from_micros(random.below(60_000)));
             shop.check(command, 0, &["root of trust"]);
         }
         let json =

@@ -8,7 +8,7 @@ use twinge_rollout::{
 };
 use twinge_trust::{DeviceEnvelope, Enrolment, Envelope, SigningKey};
 
-const DEVICES: usize = 6;
+pub(crate) const DEVICES: usize = 6;
 
 /// Devices of a large fleet.
 const FLEET: usize = 10_000;
@@ -40,7 +40,7 @@ fn device_name(number: usize) -> String {
 }
 
 /// The enrolment of a device, made through the binary.
-fn enrolment(shop: &Shop, number: usize) -> Envelope {
+pub(crate) fn enrolment(shop: &Shop, number: usize) -> Envelope {
     let public = device_key(number).public().to_string();
     let (device, out) = (device_name(number), format!("enrolment-{number}.json"));
     let arguments = ["enrol", "--device", &device, "--public-key", &public, "--out", &out];
@@ -99,7 +99,7 @@ fn send(shop: &Shop, path: &str, report: &Report, key: &SigningKey, enrolment: O
     block_on(shop.registry().put_report(&name("pump"), path, &envelope.to_json())).unwrap();
 }
 
-fn fleet_reports(shop: &Shop, enrolments: &[Envelope], alone: u64) {
+pub(crate) fn fleet_reports(shop: &Shop, enrolments: &[Envelope], alone: u64) {
     for (number, enrolment) in enrolments.iter().enumerate() {
         let report = report(shop, number, alone);
         send(shop, &device_name(number), &report, &device_key(number), Some(enrolment.clone()));
@@ -108,7 +108,7 @@ fn fleet_reports(shop: &Shop, enrolments: &[Envelope], alone: u64) {
 
 const ROLLOUT: [&str; 3] = ["rollout", "--detector", "pump"];
 
-fn begin(shop: &Shop) {
+pub(crate) fn begin(shop: &Shop) {
     shop.promoter(&["publish", "--module", "v1.wasm", "--promote"], 0, &["devices take it"]);
     shop.write("policy.toml", POLICY);
     shop.promoter(&["policy", "--detector", "pump", "--file", "policy.toml"], 0, &["serial 3"]);

@@ -354,6 +354,55 @@ fn what_cannot_be_is_told_with_a_way_out() {
     shop.promoter(&["rollout", "--detector", "pump"], 1, &["channels/pump/stable.json"]);
 }
 
+/// What each verb prints with `--json` is one object.
+#[test]
+fn every_result_is_printed_as_json_too() {
+    let shop = Shop::new();
+    let public = twinge_trust::SigningKey::from_seed([9; 32]).public();
+    let (public, id) = (public.to_string(), public.key_id().to_string());
+    let first = ["trust", "init", "--registry", "registry", "--json"];
+    assert_eq!(shop.check(&first, 0, &[]).json()["done"], "made");
+    for version in 1..=3 {
+        shop.put_module(version, "keys/retrainer.key");
+    }
+    let champion = digest(1).to_string();
+    let (trust, on) = (["--registry", "registry"], ["--detector", "pump"]);
+    for (verb, done) in [
+        (vec!["trust", "add", "--public-key", &public, "--role", "native"], "added"),
+        (vec!["trust", "revoke", &id], "revoked"),
+        (vec!["trust", "renew", "--days", "800"], "renewed"),
+        (vec!["trust", "rotate"], "rotated"),
+        (vec!["trust", "show"], "shown"),
+    ] {
+        let ran = shop.check(&[&verb[..], &trust, &["--json"]].concat(), 0, &[]);
+        assert_eq!(ran.json()["done"], done, "{verb:?}");
+    }
+    let check = |verb: &[&str], done: &str| {
+        let ran = shop.promoter(&[verb, &["--json"]].concat(), 0, &[]);
+        assert_eq!(ran.json()["done"], done, "{verb:?}");
+    };
+    check(&["publish", "--module", "v1.wasm", "--promote"], "champion");
+    check(&["publish", "--module", "v2.wasm"], "challenger");
+    for (verb, done) in [
+        (vec!["hold", "--reason", "x"], "held"),
+        (vec!["release"], "released"),
+        (vec!["promote"], "promoted"),
+        (vec!["sensitivity", "--set", "2"], "sensitivity-set"),
+        (vec!["renew"], "renewed"),
+        (vec!["rollback"], "rolled-back"),
+        (vec!["stop"], "unchanged"),
+        (vec!["restate", "--champion", &champion], "restated"),
+    ] {
+        check(&[&verb[..], &on].concat(), done);
+    }
+    assert!(
+        shop.promoter(&[&["rollout", "--json"], &on[..]].concat(), 0, &[]).json()["done"].is_null()
+    );
+    let device = twinge_trust::SigningKey::from_seed([8; 32]).public().to_string();
+    let enrol = ["enrol", "--device", "a", "--public-key", &device, "--trust", "keys/root.json"];
+    shop.check(&[&enrol[..], &["--json"]].concat(), 0, &["\"enroller\""]).json();
+}
+
 #[test]
 fn small_setups_do_with_plain_keys() {
     let shop = Shop::new();
