@@ -24,6 +24,7 @@ mod trust;
 mod words;
 
 use clap::{Parser, Subcommand};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Train anomaly detectors, look at them, and publish them.
@@ -125,14 +126,21 @@ fn main() -> ExitCode {
     }
 }
 
-/// A line for the person at the terminal; results go to standard output instead.
-#[expect(clippy::print_stderr, reason = "the trainer's conversation with its user")]
+/// A line for the person at the terminal; results go to standard output instead. If nobody listens,
+/// the work goes on.
 fn tell(line: &str) {
-    eprintln!("{line}");
+    drop(writeln!(std::io::stderr(), "{line}"));
 }
 
-/// A line of a result.
-#[expect(clippy::print_stdout, reason = "results are what the trainer prints")]
+/// A line of a result. Whoever reads results may have seen enough, as `head` does: then the program
+/// ends, since what it prints is what it has done already.
 fn print(line: &str) {
-    println!("{line}");
+    match writeln!(std::io::stdout(), "{line}") {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            tell(&format!("error: cannot write to standard output: {error}"));
+            std::process::exit(1);
+        }
+    }
 }
