@@ -8,7 +8,7 @@
 
 use crate::hubs::{Process, Verdicts, wait_for};
 use crate::native::{self, Short};
-use crate::run::{cargo, has, output, print, root, succeed, tell};
+use crate::run::{build_programs, has, output, print, root, succeed, tell};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,16 +91,7 @@ struct Scored {
 impl Demo {
     fn prepare() -> Result<Self> {
         tell("Building the programs ...");
-        succeed(&mut cargo([
-            "build",
-            "--quiet",
-            "--package",
-            "trainer",
-            "--package",
-            "host",
-            "--package",
-            "edge-agent",
-        ]))?;
+        build_programs("dev")?;
         let target = std::env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| root().join("target"), PathBuf::from);
         let directory = target.join("demo");

@@ -3,7 +3,7 @@
 
 use crate::hubs::peers::Azurite;
 use crate::hubs::{Process, wait_for};
-use crate::run::{cargo, output, root, succeed, tell};
+use crate::run::{build_programs, output, root, tell};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::fs;
@@ -67,8 +67,7 @@ pub(crate) fn latency(azurite: &Azurite, agents: usize, rounds: u32) -> Result<(
 
 impl<'a> Fleet<'a> {
     fn prepare(azurite: &'a Azurite) -> Result<Self> {
-        let build = ["build", "--quiet", "--package", "trainer", "--package", "edge-agent"];
-        succeed(&mut cargo(build))?;
+        build_programs("dev")?;
         let target = std::env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| root().join("target"), PathBuf::from);
         let directory = std::env::temp_dir().join(format!("twinge fleet {}", std::process::id()));

@@ -11,6 +11,7 @@ mod hubs;
 mod native;
 mod quality;
 mod run;
+mod soak;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -31,7 +32,7 @@ enum Verb {
     /// Everything that must pass.
     Test(test::Arguments),
     /// The scenarios of the test command at their full counts.
-    Soak(hubs::Soak),
+    Soak(soak::Arguments),
     /// Measure what a user would wait for.
     Bench {
         #[command(subcommand)]
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
-        Verb::Soak(arguments) => hubs::soak(&arguments),
+        Verb::Soak(arguments) => soak::run(&arguments),
         Verb::Bench { bench: Bench::Eventhubs(arguments) } => hubs::bench::run(&arguments),
         Verb::Bench { bench: Bench::Checkpoint(arguments) } => hubs::checkpoint::run(&arguments),
         Verb::Quality(arguments) => quality::run(&arguments),

@@ -29,6 +29,12 @@ pub(crate) fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
     command
 }
 
+/// Builds the programs with the features that the whole workspace gives them: those of a single
+/// package would compile the engine and Azure's SDK once more.
+pub(crate) fn build_programs(profile: &str) -> Result<()> {
+    succeed(&mut cargo(["build", "--quiet", "--workspace", "--bins", "--profile", profile]))
+}
+
 /// Runs a command with its output on the terminal; an error unless it succeeds.
 pub(crate) fn succeed(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start {}", shown(command)))?;

@@ -2,7 +2,7 @@
 
 use crate::fleet;
 use crate::hubs::{self, peers};
-use crate::run::{cargo, has, output, print, root, succeed, tell};
+use crate::run::{build_programs, cargo, has, output, print, root, succeed, tell};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -121,7 +121,7 @@ fn javascript() -> Result<Done> {
     }
     let directory = workshop("javascript")?;
     let (data, module) = (directory.join("cards.csv"), directory.join("cards.wasm"));
-    succeed(&mut cargo(["build", "--quiet", "--package", "trainer"]))?;
+    build_programs("dev")?;
     let generate = [
         "generate",
         "--world",
@@ -140,19 +140,17 @@ fn javascript() -> Result<Done> {
     Ok(Done::Passed)
 }
 
-/// The storage contract on an emulator of Azure storage that others made.
+/// The storage contract, and attacks on what is stored, on an emulator of Azure storage that others
+/// made.
 fn store_on_azurite() -> Result<Done> {
     let directory = workshop("azurite")?;
     let azurite = match peers::Azurite::start(&directory)? {
         Ok(azurite) => azurite,
         Err(missing) => return Ok(Done::Skipped(missing)),
     };
-    let mut test = cargo(["test", "--quiet", "--package", "twinge-registry"]);
-    test.args(["--features", "adls,contract-suite", "--test", "azurite"]);
+    let mut test = cargo(["test", "--quiet", "--workspace", "--test", "azurite"]);
+    test.args(["--test", "attacks", "--features", "twinge-registry/contract-suite"]);
     succeed(test.env("TWINGE_TEST_AZURITE", &azurite.connection_string))?;
-    let mut attacks = cargo(["test", "--quiet", "--package", "twinge-stream"]);
-    attacks.args(["--features", "adls", "--test", "attacks"]);
-    succeed(attacks.env("TWINGE_TEST_AZURITE", &azurite.connection_string))?;
     Ok(Done::Passed)
 }
 
@@ -167,7 +165,7 @@ fn python_client() -> Result<Done> {
         Ok(python) => python,
         Err(missing) => return Ok(Done::Skipped(missing)),
     };
-    succeed(&mut cargo(["build", "--quiet", "--package", "twinge-eventhubs-local", "--bins"]))?;
+    build_programs("dev")?;
     let directory = workshop("python")?;
     peers::check_python(&python, &bin(), &directory)?;
     match peers::Azurite::start(&directory)? {

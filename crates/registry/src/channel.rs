@@ -111,10 +111,16 @@ pub enum TransitionError {
         /// How many stages the policy has.
         count: usize,
     },
-    /// A retrainer's module cannot displace one that acts somewhere.
+    /// The rollout is held.
+    #[error("go on with the rollout: it is held ({reason}); release it first")]
+    Held {
+        /// Why it is held.
+        reason: String,
+    },
+    /// What acts somewhere is not displaced, nor its policy changed.
     #[error(
-        "try another module in shadow: {digest} is being rolled out and acts on devices; wait, \
-         or have a promoter roll it back"
+        "change the rollout: {digest} acts on devices already; wait until it is through, or have \
+         a promoter stop it"
     )]
     ChallengerActs {
         /// The module that is rolled out.
@@ -186,7 +192,8 @@ impl Channel {
         Ok(Self { challenger: None, rollout: None, ..self.renewed()? })
     }
 
-    /// The next document, in which the challenger is at a later stage, entered now.
+    /// The next document, in which the challenger is at a later stage, entered now. One that is held
+    /// goes nowhere before it is released.
     pub fn advance(
         &self,
         challenger: &Digest,
@@ -195,12 +202,15 @@ impl Channel {
     ) -> Result<Self, TransitionError> {
         self.check_challenger(challenger)?;
         let rollout = self.rollout.clone().unwrap_or_default();
+        if let Some(reason) = rollout.hold {
+            return Err(TransitionError::Held { reason });
+        }
         let count = self.policy.stages.len();
         if stage <= rollout.stage || usize::from(stage) >= count {
             let found = rollout.stage;
             return Err(TransitionError::NotAhead { wanted: stage, found, count });
         }
-        let rollout = Rollout { stage, entered_ms: now_ms, hold: None, ..rollout };
+        let rollout = Rollout { stage, entered_ms: now_ms, ..rollout };
         Ok(Self { rollout: Some(rollout), ..self.renewed()? })
     }
 
@@ -387,8 +397,10 @@ mod tests {
         assert_eq!((&back.challenger, &back.rollout), (&None, &None));
         let gone = canary.without_challenger().unwrap();
         assert!(gone.same_verdicts(&promoted(2)));
-        let later = held.advance(&target(3).digest, 3, 60).unwrap();
-        assert_eq!(later.rollout.as_ref().unwrap().hold, None);
+        assert!(
+            held.advance(&target(3).digest, 3, 60).unwrap_err().to_string().contains("is held")
+        );
+        let later = held.with_hold(None).unwrap().advance(&target(3).digest, 3, 60).unwrap();
         let champion = later.promote(&target(3).digest).unwrap().champion.unwrap();
         assert_eq!(champion.since, shadow.serial, "a promotion is no new attempt");
     }

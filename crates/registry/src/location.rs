@@ -47,10 +47,8 @@ pub async fn open_store(
         return open_container(location, variable).await;
     }
     let store = Directory::open(location);
-    let store = store.map_err(|source| LocationError::Directory {
-        location: location.to_owned(),
-        source,
-    })?;
+    let store = store
+        .map_err(|source| LocationError::Directory { location: location.to_owned(), source })?;
     Ok(Arc::new(store))
 }
 

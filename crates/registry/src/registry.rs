@@ -448,10 +448,7 @@ impl Registry {
         report: &[u8],
     ) -> Result<(), RegistryError> {
         let path = report_path(detector, device)?;
-        if report.len() > REPORT_BYTES_MAX {
-            let (path, bytes) = (path.to_string(), report.len());
-            return Err(RegistryError::ReportTooLarge { path, bytes });
-        }
+        check_report(&path, report)?;
         self.settle(&path, |stored| Ok(overwrite(stored, report))).await
     }
 
@@ -469,8 +466,10 @@ impl Registry {
         detector: &Name,
         device: &str,
     ) -> Result<Option<Vec<u8>>, RegistryError> {
-        let object = self.store.get(&report_path(detector, device)?).await?;
-        Ok(object.map(|object| object.bytes))
+        let path = report_path(detector, device)?;
+        let Some(object) = self.store.get(&path).await? else { return Ok(None) };
+        check_report(&path, &object.bytes)?;
+        Ok(Some(object.bytes))
     }
 
     /// What the devices of a detector report, by device name; on nobody's word.
@@ -699,6 +698,14 @@ fn module_path(digest: &Digest, extension: &str) -> Result<StorePath, StoreError
 
 fn channel_path(detector: &Name, channel: &Name) -> Result<StorePath, StoreError> {
     StorePath::new(&format!("channels/{detector}/{channel}.json"))
+}
+
+fn check_report(path: &StorePath, report: &[u8]) -> Result<(), RegistryError> {
+    if report.len() > REPORT_BYTES_MAX {
+        let (path, bytes) = (path.to_string(), report.len());
+        return Err(RegistryError::ReportTooLarge { path, bytes });
+    }
+    Ok(())
 }
 
 fn report_path(detector: &Name, device: &str) -> Result<StorePath, StoreError> {

@@ -184,7 +184,7 @@ async fn two_native_keys_sign_the_same_artefact() {
         let mut keyring = keyring();
         assert!(keyring.revoke(&key(revoked).key_id()));
         let found = registry.fetch_artefact(&module(), &identity("pulley32"), &keyring).await;
-        assert_eq!(&found.unwrap().unwrap().bytes()[..], CODE);
+        assert_eq!(&found.unwrap().unwrap().0.bytes()[..], CODE);
     }
     let mut keyring = keyring();
     for revoked in [NATIVE, OTHER_NATIVE] {

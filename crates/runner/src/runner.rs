@@ -432,9 +432,10 @@ impl Runner {
             return (self.acting.score_with(events, Patience::Full), Vec::new());
         };
         let stands_by = beside.part == Part::Fallback;
-        let (ours, theirs) = match stands_by {
-            true => (Patience::Once, Patience::Full),
-            false => (Patience::Full, Patience::None),
+        let (ours, theirs) = if stands_by {
+            (Patience::Once, Patience::Full)
+        } else {
+            (Patience::Full, Patience::None)
         };
         let judgements = self.acting.score_with(events, ours);
         let events = arrivals.iter().map(|arrival| beside.slot.read(arrival)).collect();

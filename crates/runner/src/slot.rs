@@ -145,7 +145,7 @@ impl Slot {
 
     /// Time in calls since it was asked the last time, microseconds.
     pub(crate) fn take_busy_us(&mut self) -> u64 {
-        let new = (self.scorer.busy() - self.told).as_micros() as u64;
+        let new = self.scorer.busy().saturating_sub(self.told).as_micros() as u64;
         self.told += Duration::from_micros(new);
         new
     }

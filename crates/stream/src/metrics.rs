@@ -12,9 +12,12 @@ pub struct Metrics {
     dead_letters: IntCounterVec,
     duplicates: IntCounterVec,
     swaps: IntCounterVec,
+    returns: IntCounterVec,
+    missed_deadlines: IntCounterVec,
     evicted: IntCounterVec,
     entities: IntGaugeVec,
     offset: IntGaugeVec,
+    serial: IntGaugeVec,
     checkpoints: IntCounterVec,
     sink_failures: IntCounterVec,
     wanderers: IntCounterVec,
@@ -54,7 +57,17 @@ impl Default for Metrics {
                 "Events that had been delivered before.",
                 &RUNNER,
             ),
-            swaps: counter("twinge_swaps_total", "Modules that took over as champion.", &RUNNER),
+            swaps: counter("twinge_swaps_total", "Modules that began to act.", &RUNNER),
+            returns: counter(
+                "twinge_returns_total",
+                "Bad modules that were left for the one beside them.",
+                &RUNNER,
+            ),
+            missed_deadlines: counter(
+                "twinge_missed_deadlines_total",
+                "Calls of modules that took too long.",
+                &RUNNER,
+            ),
             evicted: counter(
                 "twinge_entities_evicted_total",
                 "Entities forgotten to make room.",
@@ -62,6 +75,7 @@ impl Default for Metrics {
             ),
             entities: gauge("twinge_entities", "Entities remembered."),
             offset: gauge("twinge_offset", "The next offset of the source."),
+            serial: gauge("twinge_channel_serial", "The channel document that is followed."),
             checkpoints: counter(
                 "twinge_checkpoints_total",
                 "Checkpoints taken.",
@@ -108,6 +122,13 @@ impl Metrics {
             .with_label_values(&labels)
             .inc_by(now.counts.duplicates - before.counts.duplicates);
         self.swaps.with_label_values(&labels).inc_by(now.counts.swaps - before.counts.swaps);
+        self.returns.with_label_values(&labels).inc_by(now.counts.returns - before.counts.returns);
+        self.missed_deadlines
+            .with_label_values(&labels)
+            .inc_by(now.counts.missed_deadlines - before.counts.missed_deadlines);
+        if let Some(serial) = now.serial {
+            self.serial.with_label_values(&labels).set(i64::try_from(serial).unwrap_or(i64::MAX));
+        }
         // A new champion has a table of its own, whose count of evictions may be smaller.
         self.evicted.with_label_values(&labels).inc_by(now.evicted.saturating_sub(before.evicted));
         self.entities

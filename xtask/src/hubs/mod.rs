@@ -6,7 +6,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod peers;
 mod programs;
 
-use crate::run::{cargo, output, root, succeed, tell};
+use crate::run::{build_programs, output, root, tell};
 use anyhow::{Context, Result, ensure};
 use peers::Azurite;
 use programs::{Broker, BusyLoops};
@@ -54,9 +54,7 @@ pub(crate) struct Workshop {
 impl Workshop {
     /// Builds the programs and trains a detector for generated sensors.
     pub(crate) fn prepare(name: &str, profile: &str) -> Result<Self> {
-        let mut build = cargo(["build", "--quiet", "--profile", profile]);
-        build.args(["--package", "trainer", "--package", "host"]);
-        succeed(build.args(["--package", "twinge-eventhubs-local", "--bins"]))?;
+        build_programs(profile)?;
         let target = std::env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| root().join("target"), PathBuf::from);
         let folder = if profile == "dev" { "debug" } else { profile };
@@ -343,24 +341,4 @@ fn clear(workshop: &Workshop, name: &str) -> Result<()> {
         fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
     }
     Ok(())
-}
-
-/// Runs the full counts.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Soak {
-    /// Runs of an event processor.
-    #[arg(long, default_value_t = 200)]
-    runs: usize,
-    /// Runs in which the broker is killed.
-    #[arg(long, default_value_t = 50)]
-    kills: usize,
-    /// Events that two hosts share.
-    #[arg(long, default_value_t = 1_000_000)]
-    shared: u64,
-}
-
-/// `cargo xtask soak`.
-pub(crate) fn soak(arguments: &Soak) -> Result<()> {
-    let Soak { runs, kills, shared } = *arguments;
-    run(Amount { runs, kills, shared })
 }

@@ -1,0 +1,91 @@
+//! `cargo xtask soak`: the scenarios of the test command at their full counts.
+
+use crate::run::{cargo, succeed, tell};
+use crate::{fleet, hubs};
+use anyhow::{Result, bail};
+use std::time::Instant;
+
+/// The full counts.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Only the scenarios whose name contains this: event hubs, swaps, latency, simulation.
+    #[arg(long)]
+    only: Option<String>,
+    /// Runs of an event processor.
+    #[arg(long, default_value_t = 200)]
+    runs: usize,
+    /// Runs in which the broker is killed.
+    #[arg(long, default_value_t = 50)]
+    kills: usize,
+    /// Events that two hosts share.
+    #[arg(long, default_value_t = 1_000_000)]
+    shared: u64,
+    /// Kills of an agent around a swap.
+    #[arg(long, default_value_t = 500)]
+    swap_kills: u64,
+    /// Modules published to agents that follow a channel.
+    #[arg(long, default_value_t = 10)]
+    modules: u32,
+    /// Simulated fleets of 200 devices.
+    #[arg(long, default_value_t = 10_000)]
+    fleets: u64,
+    /// Simulated fleets of 100,000 devices.
+    #[arg(long, default_value_t = 20)]
+    large_fleets: u64,
+}
+
+/// A scenario, by its name.
+type Scenario = (&'static str, fn(&Arguments) -> Result<()>);
+
+const SCENARIOS: [Scenario; 4] = [
+    ("simulation", simulation),
+    ("swaps", swaps),
+    ("latency", latency),
+    ("event hubs", event_hubs),
+];
+
+/// `cargo xtask soak`.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    for (name, scenario) in SCENARIOS {
+        if arguments.only.as_ref().is_none_or(|only| name.contains(only.as_str())) {
+            let began = Instant::now();
+            scenario(arguments)?;
+            tell(&format!("{name}: {:.0} s", began.elapsed().as_secs_f64()));
+        }
+    }
+    Ok(())
+}
+
+/// Fleets through good and bad releases, with everything that can go wrong on the way.
+fn simulation(arguments: &Arguments) -> Result<()> {
+    for (fleets, devices) in [(arguments.fleets, "200"), (arguments.large_fleets, "100000")] {
+        let run = ["run", "--quiet", "--release", "--package", "twinge-rollout"];
+        let mut simulate = cargo(run);
+        simulate.args(["--example", "simulate", "--", "--seeds", &format!("0..{fleets}")]);
+        succeed(simulate.args(["--devices", devices]))?;
+    }
+    Ok(())
+}
+
+/// Agents that are killed around swaps.
+fn swaps(arguments: &Arguments) -> Result<()> {
+    let mut test = cargo(["test", "--quiet", "--workspace", "--test", "slots"]);
+    succeed(test.arg("kills").env("TWINGE_KILLS", arguments.swap_kills.to_string()))?;
+    tell(&format!(
+        "{} kills around swaps: no event lost, none with two verdicts",
+        arguments.swap_kills
+    ));
+    Ok(())
+}
+
+fn latency(arguments: &Arguments) -> Result<()> {
+    match fleet::run(50, arguments.modules)? {
+        Ok(()) => Ok(()),
+        Err(missing) => bail!(missing),
+    }
+}
+
+fn event_hubs(arguments: &Arguments) -> Result<()> {
+    let Arguments { runs, kills, shared, .. } = *arguments;
+    hubs::run(hubs::Amount { runs, kills, shared })
+}
