@@ -14,7 +14,7 @@ use twinge_contract::manifest::Manifest;
 use twinge_fit::read::{Format, RowReader};
 use twinge_fit::{Config, Table, Trained, infer, train};
 use twinge_generator::{Params, World, csv_header};
-use twinge_registry::{Author, Directory, Name, Registry};
+use twinge_registry::{Author, Directory, KnownSerial, Name, Registry};
 use twinge_trust::{Digest, Keyring, Role, SigningKey, Statement, TrustedKey};
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -43,7 +43,13 @@ impl Fleet {
     fn author(&self) -> Author<'_> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let now_ms = i64::try_from(now.as_millis()).unwrap();
-        Author { key: &self.key, keyring: &self.keyring, now_ms, lifetime_ms: 3_600_000 }
+        Author {
+            key: &self.key,
+            keyring: &self.keyring,
+            now_ms,
+            lifetime_ms: 3_600_000,
+            known: KnownSerial::Nothing,
+        }
     }
 
     fn registry(&self) -> Registry {

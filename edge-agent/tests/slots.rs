@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use twinge_registry::{Author, Directory, Name, Registry};
+use twinge_registry::{Author, Directory, KnownSerial, Name, Registry};
 use twinge_testkit::{Keys, Kind, MadeModule, statement};
 use twinge_trust::Digest;
 
@@ -59,6 +59,7 @@ impl Device {
             keyring: &keyring,
             now_ms: now_ms(),
             lifetime_ms: 3_600_000,
+            known: KnownSerial::Nothing,
         };
         block_on(async {
             let registry = Directory::open(self.directory.path().join("registry")).unwrap();

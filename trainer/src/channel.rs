@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use twinge_contract::time::to_rfc3339;
 use twinge_registry::file::read_signed;
 use twinge_registry::{Channel, Name, RegistryError, Target};
-use twinge_trust::{Digest, Envelope};
+use twinge_trust::{Digest, Envelope, Statement};
 
 /// Put a module into a registry, as challenger of a channel.
 #[derive(Debug, Args)]
@@ -120,7 +120,8 @@ pub(crate) fn publish(arguments: &PublishArguments) -> Result<()> {
     let envelope: Envelope = envelope.ok_or_else(unsigned)?;
     block_on(async {
         let desk = Desk::open(&arguments.place, Missing::Make).await?;
-        let author = desk.author();
+        let detector = detector_of(&envelope)?;
+        let author = desk.author(&detector);
         let published = desk.registry().publish(&bytes, &envelope, &desk.channel, &author);
         let mut channel = published
             .await
@@ -128,10 +129,10 @@ pub(crate) fn publish(arguments: &PublishArguments) -> Result<()> {
         let digest = Digest::of(&bytes);
         let is_challenger = is(channel.challenger.as_ref(), &digest);
         if arguments.promote && is_challenger {
-            let detector = channel.detector.clone();
             let promoted = desk.registry().promote(&detector, &desk.channel, &digest, &author);
             channel = promoted.await.context("published, but cannot promote it")?;
         }
+        desk.note(&channel);
         let done = if is(channel.champion.as_ref(), &digest) { "champion" } else { "challenger" };
         tell_outcome(&Outcome {
             channel: &channel,
@@ -154,10 +155,10 @@ pub(crate) fn promote(arguments: &PromoteArguments) -> Result<()> {
             Some(digest) => digest,
             None => current.challenger.as_ref().ok_or_else(no_challenger)?.digest,
         };
-        let author = desk.author();
+        let author = desk.author(&whose.detector);
         let promoted = desk.registry().promote(&whose.detector, &desk.channel, &digest, &author);
         let channel = promoted.await.context("cannot promote it")?;
-        whose.finish(&current, &channel, "promoted", None)
+        whose.finish(&desk, &current, &channel, "promoted", None)
     })
 }
 
@@ -167,7 +168,7 @@ pub(crate) fn rollback(arguments: &RollbackArguments) -> Result<()> {
     block_on(async {
         let desk = Desk::open(&whose.place, Missing::Refuse).await?;
         let current = desk.current(&whose.detector).await?;
-        let author = desk.author();
+        let author = desk.author(&whose.detector);
         let acting = current.acting().map(|(challenger, _)| challenger.digest);
         if let (Some(challenger), None) = (acting, arguments.to) {
             let withdrawn =
@@ -175,7 +176,7 @@ pub(crate) fn rollback(arguments: &RollbackArguments) -> Result<()> {
             let channel = withdrawn.await.context("cannot withdraw the challenger")?;
             let next = "the challenger is withdrawn, and the champion acts everywhere again; run \
                         `trainer rollback` once more to leave the champion too";
-            return whose.finish(&current, &channel, "withdrawn", Some(next));
+            return whose.finish(&desk, &current, &channel, "withdrawn", Some(next));
         }
         let no_champion = || Usage("the channel has no champion to leave".into());
         let from = match arguments.from {
@@ -185,7 +186,7 @@ pub(crate) fn rollback(arguments: &RollbackArguments) -> Result<()> {
         let to = arguments.to.as_ref();
         let back = desk.registry().rollback(&whose.detector, &desk.channel, &from, to, &author);
         let channel = back.await.context("cannot roll the channel back")?;
-        whose.finish(&current, &channel, "rolled-back", None)
+        whose.finish(&desk, &current, &channel, "rolled-back", None)
     })
 }
 
@@ -208,10 +209,10 @@ fn set_hold(whose: &Whose, reason: Option<&str>, done: &str, next: Option<&str>)
     block_on(async {
         let desk = Desk::open(&whose.place, Missing::Refuse).await?;
         let current = desk.current(&whose.detector).await?;
-        let author = desk.author();
+        let author = desk.author(&whose.detector);
         let held = desk.registry().hold(&whose.detector, &desk.channel, reason, &author);
         let channel = held.await.context("cannot change the rollout")?;
-        whose.finish(&current, &channel, done, next)
+        whose.finish(&desk, &current, &channel, done, next)
     })
 }
 
@@ -222,15 +223,15 @@ pub(crate) fn stop(whose: &Whose) -> Result<()> {
         let current = desk.current(&whose.detector).await?;
         let Some(challenger) = &current.challenger else {
             let next = "nothing is rolled out; `trainer rollback` leaves the champion";
-            return whose.finish(&current, &current, "withdrawn", Some(next));
+            return whose.finish(&desk, &current, &current, "withdrawn", Some(next));
         };
-        let author = desk.author();
+        let author = desk.author(&whose.detector);
         let withdrawn =
             desk.registry().withdraw(&whose.detector, &desk.channel, &challenger.digest, &author);
         let channel = withdrawn.await.context("cannot withdraw the challenger")?;
         let next = "devices return to the champion as soon as they look, without a network at once \
                     if they find it bad themselves";
-        whose.finish(&current, &channel, "withdrawn", Some(next))
+        whose.finish(&desk, &current, &channel, "withdrawn", Some(next))
     })
 }
 
@@ -248,11 +249,11 @@ pub(crate) fn sensitivity(arguments: &SensitivityArguments) -> Result<()> {
     block_on(async {
         let desk = Desk::open(&whose.place, Missing::Refuse).await?;
         let current = desk.current(&whose.detector).await?;
-        let author = desk.author();
+        let author = desk.author(&whose.detector);
         let factor = arguments.set;
         let set = desk.registry().set_sensitivity(&whose.detector, &desk.channel, factor, &author);
         let channel = set.await.context("cannot set the sensitivity")?;
-        whose.finish(&current, &channel, "sensitivity-set", None)
+        whose.finish(&desk, &current, &channel, "sensitivity-set", None)
     })
 }
 
@@ -275,9 +276,12 @@ pub(crate) fn renew(whose: &Whose) -> Result<()> {
     block_on(async {
         let desk = Desk::open(&whose.place, Missing::Refuse).await?;
         let current = desk.current(&whose.detector).await?;
-        let renewed = desk.registry().renew(&whose.detector, &desk.channel, &desk.author()).await;
+        let renewed = desk
+            .registry()
+            .renew(&whose.detector, &desk.channel, &desk.author(&whose.detector))
+            .await;
         let channel = renewed.context("cannot renew the channel")?;
-        whose.finish(&current, &channel, "renewed", None)
+        whose.finish(&desk, &current, &channel, "renewed", None)
     })
 }
 
@@ -307,7 +311,10 @@ pub(crate) fn restate(arguments: &RestateArguments) -> Result<()> {
                 }
             }
         }
-        let serial = there.serial.max(arguments.serial);
+        // What nobody trusted signed may carry any serial.
+        let genuine = desk.reader().document(&whose.detector, &desk.channel).await;
+        let is_genuine = genuine.is_ok_and(|found| found.is_some_and(|(_, word)| word.is_ok()));
+        let serial = if is_genuine { there.serial } else { 0 }.max(arguments.serial);
         let champion = Target { since: serial.saturating_add(1), ..champion };
         let document = Channel {
             serial,
@@ -318,19 +325,25 @@ pub(crate) fn restate(arguments: &RestateArguments) -> Result<()> {
             endorsement: None,
             ..there.clone()
         };
-        let restated = desk.registry().restate(&document, &desk.author()).await;
+        let restated = desk.registry().restate(&document, &desk.author(&whose.detector)).await;
         let channel = restated.context("cannot restate the channel")?;
         let next = "policy and sensitivity are those that lay there: look at them with `trainer \
                     policy` and `trainer sensitivity`, anybody with the storage key could have \
                     changed them";
-        whose.finish(&there, &channel, "restated", Some(next))
+        whose.finish(&desk, &there, &channel, "restated", Some(next))
     })
+}
+
+/// The detector that a module's statement names, on nobody's word yet.
+fn detector_of(envelope: &Envelope) -> Result<Name> {
+    let said = Statement::from_json(envelope.payload_unverified())?;
+    said.detector.parse().context("the module's statement names no detector")
 }
 
 /// The module that the operator named by its digest. If the word on it is not believed any more,
 /// ours takes its place.
 async fn vouch(desk: &Desk, digest: &Digest, detector: &Name) -> Result<Target> {
-    let (registry, author) = (desk.registry(), desk.author());
+    let (registry, author) = (desk.registry(), desk.author(detector));
     let fetched = registry.fetch(digest, author.keyring).await;
     let module = match fetched {
         Ok(module) => module,
@@ -365,6 +378,7 @@ impl Whose {
     /// Tells what became of the channel.
     pub(crate) fn finish(
         &self,
+        desk: &Desk,
         before: &Channel,
         channel: &Channel,
         done: &str,
@@ -373,6 +387,9 @@ impl Whose {
         let changed = before.serial != channel.serial;
         if !changed && next.is_none() {
             tell("it is so already: nothing was changed");
+        }
+        if changed {
+            desk.note(channel);
         }
         tell_outcome(&Outcome {
             channel,

@@ -214,7 +214,7 @@ pub(crate) fn developer_key() -> Result<Option<SigningKey>> {
 }
 
 /// Where the developer's key lies: `TWINGE_HOME`, or `.twinge` in the home directory.
-fn home() -> Option<PathBuf> {
+pub(crate) fn home() -> Option<PathBuf> {
     let own = std::env::var_os("TWINGE_HOME").map(PathBuf::from);
     own.or_else(|| std::env::home_dir().map(|home| home.join(".twinge")))
         .filter(|path| path.is_absolute())

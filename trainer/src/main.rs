@@ -8,6 +8,7 @@ mod fleet;
 mod generate;
 mod inspect;
 mod keys;
+mod memory;
 mod place;
 mod policy;
 mod precompile;

@@ -2,6 +2,7 @@
 
 use crate::data::Usage;
 use crate::keys;
+use crate::memory;
 use anyhow::{Context, Result};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use twinge_contract::time::to_rfc3339;
 use twinge_registry::{
-    Author, Channel, ChannelView, LocationError, Name, Refusal, Registry, Store, open_store,
+    Author, Channel, ChannelView, KnownSerial, LocationError, Name, Refusal, Registry, Store,
+    open_store,
 };
 use twinge_trust::{Anchor, Envelope, Keyring, SigningKey, TrustedRoot};
 
@@ -68,6 +70,7 @@ pub(crate) struct Desk {
     pub(crate) channel: Name,
     key: SigningKey,
     lifetime_ms: i64,
+    location: String,
 }
 
 /// Opens a registry.
@@ -182,7 +185,8 @@ impl Desk {
         let reader = Reader::open(&place.source, missing).await?;
         reader.check_current()?;
         let lifetime_ms = i64::from(place.days) * DAY_MS;
-        Ok(Self { reader, channel: place.channel.clone(), key, lifetime_ms })
+        let (channel, location) = (place.channel.clone(), place.source.registry.clone());
+        Ok(Self { reader, channel, key, lifetime_ms, location })
     }
 
     /// Steps to the newest root, and makes sure that it is current.
@@ -191,13 +195,26 @@ impl Desk {
         self.reader.check_current()
     }
 
-    pub(crate) fn author(&self) -> Author<'_> {
+    /// Who signs the next document of a detector's channel, on no older one than was seen before.
+    pub(crate) fn author(&self, detector: &Name) -> Author<'_> {
         Author {
             key: &self.key,
             keyring: self.reader.keyring(),
             now_ms: now_ms(),
             lifetime_ms: self.lifetime_ms,
+            known: memory::known(&self.location, detector, &self.channel),
         }
+    }
+
+    /// The same, on exactly the document that was looked at.
+    pub(crate) fn author_on(&self, channel: &Channel) -> Author<'_> {
+        let known = KnownSerial::Exactly(channel.serial);
+        Author { known, ..self.author(&channel.detector) }
+    }
+
+    /// Remembers a document, so that no older one is built on.
+    pub(crate) fn note(&self, channel: &Channel) {
+        memory::note(&self.location, channel);
     }
 
     pub(crate) fn reader(&self) -> &Reader {

@@ -66,11 +66,11 @@ async fn set(whose: &Whose, policy: &Policy) -> Result<()> {
                       `trainer stop` it";
         return Err(Usage(format!("a challenger acts on devices, and {reason}")).into());
     }
-    let author = desk.author();
+    let author = desk.author(&whose.detector);
     let set = desk.registry().set_policy(&whose.detector, &desk.channel, policy, &author).await;
     let channel = set.context("cannot set the policy")?;
     let blank = twinge_registry::Channel::new(whose.detector.clone(), desk.channel.clone());
-    whose.finish(&before.unwrap_or(blank), &channel, "policy-set", None)
+    whose.finish(&desk, &before.unwrap_or(blank), &channel, "policy-set", None)
 }
 
 /// Reads a policy and checks it whole, so that no word of it is passed over in silence.

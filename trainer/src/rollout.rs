@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use twinge_contract::time::to_rfc3339;
-use twinge_registry::{Channel, Name};
+use twinge_registry::{Channel, Name, RegistryError};
 use twinge_rollout::{Action, Contender, Decision, Fact, Report, Situation, decide};
 use twinge_trust::Digest;
 
@@ -261,14 +261,10 @@ async fn act(
     action: Action,
 ) -> Result<Option<(&'static str, Channel)>> {
     let (detector, name) = (&looked_at.detector, &looked_at.channel);
-    let now = desk.current(detector).await?;
-    if now.serial != looked_at.serial {
-        return Ok(None);
-    }
-    let (registry, author) = (desk.registry(), desk.author());
+    let (registry, author) = (desk.registry(), desk.author_on(looked_at));
     let challenger = looked_at.challenger.as_ref().map(|challenger| challenger.digest);
     let stage = looked_at.rollout.as_ref().map_or(0, |rollout| rollout.stage);
-    let (done, channel) = match (action, challenger) {
+    let (done, written) = match (action, challenger) {
         (Action::Advance, Some(digest)) => {
             let next = stage.saturating_add(1);
             ("advanced", registry.advance(detector, name, &digest, next, &author).await)
@@ -282,7 +278,11 @@ async fn act(
         _ if is_half_over(looked_at) => ("renewed", registry.renew(detector, name, &author).await),
         _ => return Ok(None),
     };
-    let channel = channel.context("cannot do what was decided")?;
+    let channel = match written {
+        Err(RegistryError::Moved { .. }) => return Ok(None),
+        written => written.context("cannot do what was decided")?,
+    };
+    desk.note(&channel);
     Ok(Some((done, channel)))
 }
 

@@ -50,7 +50,9 @@ pub use location::{LocationError, open_store};
 pub use memory::MemoryStore;
 pub use metadata::{METADATA_BYTES_MAX, METADATA_KEYS_MAX, Metadata};
 pub use name::{Name, NameError};
-pub use registry::{Author, REPORT_BYTES_MAX, Registry, RegistryError, WRITE_ATTEMPTS_MAX};
+pub use registry::{
+    Author, KnownSerial, REPORT_BYTES_MAX, Registry, RegistryError, WRITE_ATTEMPTS_MAX,
+};
 pub use retrying::{RetrySettings, Retrying};
 pub use store::{Etag, OBJECT_BYTES_MAX, Object, Store, StoreError, StorePath};
 pub use view::{Accepted, ChannelView, LastSeen, Opened, Refusal};

@@ -42,6 +42,21 @@ pub struct Author<'a> {
     pub now_ms: i64,
     /// How long the new document is believed, in milliseconds.
     pub lifetime_ms: i64,
+    /// What is known of the document that is built on. The storage may hold an old one, and a
+    /// signature would make it new again.
+    pub known: KnownSerial,
+}
+
+/// What an author knows of a channel's serial.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KnownSerial {
+    /// Nothing: whatever genuine document lies there is built on.
+    #[default]
+    Nothing,
+    /// It was seen to be so much.
+    AtLeast(u64),
+    /// What is to be done was decided on this document, and on no other.
+    Exactly(u64),
 }
 
 /// Why an operation on the registry failed.
@@ -157,6 +172,29 @@ pub enum RegistryError {
         /// How large it is.
         bytes: usize,
     },
+    /// The document that lies there is older than one that was seen.
+    #[error(
+        "build on {path}: serial {found} is behind {seen}, which was seen here before; somebody \
+         put an old document back: restate the channel"
+    )]
+    BehindSeen {
+        /// The object.
+        path: String,
+        /// The serial that was seen.
+        seen: u64,
+        /// The serial that lies there.
+        found: u64,
+    },
+    /// The document changed since it was looked at.
+    #[error("build on {path}: serial {found} lies there, and {expected} was looked at; look again")]
+    Moved {
+        /// The object.
+        path: String,
+        /// The serial that was looked at.
+        expected: u64,
+        /// The serial that lies there.
+        found: u64,
+    },
     /// Others kept writing first.
     #[error("write {path}: others wrote first {WRITE_ATTEMPTS_MAX} times; try again later")]
     Contended {
@@ -197,8 +235,7 @@ impl Registry {
             if there.into_iter().any(|slot| is(slot.as_ref(), &digest)) {
                 return Ok(None);
             }
-            let seed = format!("{:.12}-{}", digest.to_string(), current.serial);
-            let salt = choose_salt(&seed, &current.policy.stages, &devices);
+            let salt = salt(current, &digest, &devices);
             let rollout = Rollout { salt, entered_ms: author.now_ms, ..Rollout::default() };
             current.with_challenger(digest, version.clone(), rollout).map(Some)
         })
@@ -241,12 +278,20 @@ impl Registry {
         stage: u16,
         author: &Author<'_>,
     ) -> Result<Channel, RegistryError> {
+        let devices = self.devices(detector).await?;
         self.update(detector, channel, author, None, |current| {
             let there = current.rollout.as_ref().is_some_and(|rollout| rollout.stage >= stage);
             if there && is(current.challenger.as_ref(), challenger) {
                 return Ok(None);
             }
-            current.advance(challenger, stage, author.now_ms).map(Some)
+            let mut next = current.advance(challenger, stage, author.now_ms)?;
+            // As long as it acts nowhere, whoever may not let it act chose the salt.
+            if current.acting().is_none()
+                && let Some(rollout) = &mut next.rollout
+            {
+                rollout.salt = salt(current, challenger, &devices);
+            }
+            Ok(Some(next))
         })
         .await
     }
@@ -369,7 +414,7 @@ impl Registry {
 
     /// Writes a channel anew, whatever is there: the way out after a key was revoked or a
     /// document destroyed. For a promoter only. The serial becomes greater than that of
-    /// `document` and of what is there, if that can be read; whoever knows the newest serial that
+    /// `document` and of what is there, if that is genuine; whoever knows the newest serial that
     /// devices have seen puts it into `document`.
     pub async fn restate(
         &self,
@@ -377,13 +422,14 @@ impl Registry {
         author: &Author<'_>,
     ) -> Result<Channel, RegistryError> {
         let path = channel_path(&document.detector, &document.channel)?;
+        let view = ChannelView::new(document.detector.clone(), document.channel.clone());
         let key_id = author.key.key_id();
         if !author.keyring.allows(&key_id, Role::Promoter) {
             let (path, key_id) = (path.to_string(), key_id.to_string());
             return Err(RegistryError::NotAPromoter { path, key_id });
         }
         self.settle(&path, |stored| {
-            let there = stored.and_then(|object| read_channel(&path, &object.bytes).ok());
+            let there = stored.and_then(|object| trust_channel(&path, object, &view, author).ok());
             let serial = there.map_or(0, |(_, channel)| channel.serial).max(document.serial);
             let next = Channel { serial, ..document.clone() }.renewed()?;
             let (next, envelope) = author.issue(&path, next, None)?;
@@ -526,6 +572,10 @@ impl Registry {
                 stored.map(|object| trust_channel(&path, object, &view, author)).transpose()?;
             let base = current.as_ref().map(|(_, channel)| channel).or(blank.as_ref());
             let base = base.ok_or_else(missing)?;
+            // What is not there cannot be old; devices refuse a serial that begins anew.
+            if current.is_some() {
+                author.known.check(&path, base.serial)?;
+            }
             let Some(next) = step(base)? else { return Ok(Decision::Keep(base.clone())) };
             let (next, envelope) = author.issue(&path, next, current.as_ref())?;
             tracing::debug!(%path, serial = next.serial, "channel document signed");
@@ -585,6 +635,21 @@ pub(crate) enum Decision<T> {
     Write(Vec<u8>, T),
 }
 
+impl KnownSerial {
+    fn check(self, path: &StorePath, found: u64) -> Result<(), RegistryError> {
+        let path = || path.to_string();
+        match self {
+            Self::AtLeast(seen) if found < seen => {
+                Err(RegistryError::BehindSeen { path: path(), seen, found })
+            }
+            Self::Exactly(expected) if found != expected => {
+                Err(RegistryError::Moved { path: path(), expected, found })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Author<'_> {
     /// Signs the next document, and makes sure that a device which holds the current one would
     /// accept it.
@@ -623,6 +688,12 @@ impl Author<'_> {
         }
         Some(current.endorsement.clone().unwrap_or_else(|| envelope.clone()))
     }
+}
+
+/// What device names are hashed with from the document after `current` on.
+fn salt(current: &Channel, challenger: &Digest, devices: &[String]) -> String {
+    let seed = format!("{:.12}-{}", challenger.to_string(), current.serial);
+    choose_salt(&seed, &current.policy.stages, devices)
 }
 
 /// Whose challenger a module becomes, and its version.

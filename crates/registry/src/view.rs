@@ -25,7 +25,14 @@ pub struct LastSeen {
     pub serial: u64,
     /// The latest time at which one was accepted, in milliseconds since 1970.
     pub time_ms: i64,
+    /// The serial of the newest document by a promoter that was believed, itself or carried along.
+    #[serde(default)]
+    pub promoted: u64,
 }
+
+/// Largest step from one serial to the next that is believed: whoever may sign documents must not
+/// use up all serials with one.
+const SERIAL_STEP_MAX: u64 = 1 << 32;
 
 /// A document that is believed.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +86,16 @@ pub enum Refusal {
     /// It is older than what was accepted.
     #[error("accept channel: serial {found} is behind {seen}; somebody serves an old document")]
     SerialWentBack {
+        /// The newest serial seen.
+        seen: u64,
+        /// The serial of the document.
+        found: u64,
+    },
+    /// Its serial is so far ahead that somebody is using them up.
+    #[error(
+        "accept channel: serial {found} is too far ahead of {seen}; have a promoter restate it"
+    )]
+    SerialJumped {
         /// The newest serial seen.
         seen: u64,
         /// The serial of the document.
@@ -172,8 +189,11 @@ impl ChannelView {
         if now_ms >= expires_ms {
             return Err(Refusal::Expired { expires_ms, now_ms });
         }
-        self.check_authority(opened)?;
-        let last_seen = LastSeen { serial: opened.channel.serial, time_ms: now_ms };
+        let promoted = last_seen.map_or(0, |seen| seen.promoted);
+        self.check_authority(opened, promoted, Some(now_ms))?;
+        let serial = opened.channel.serial;
+        let promoted = promoted.max(opened.promoted());
+        let last_seen = LastSeen { serial, time_ms: now_ms, promoted };
         let (key_id, role) = (opened.key_id, opened.role);
         Ok(Accepted { channel: opened.channel.clone(), last_seen, key_id, role })
     }
@@ -186,7 +206,7 @@ impl ChannelView {
         keyring: &Keyring,
     ) -> Result<Channel, Refusal> {
         let opened = self.open(envelope, keyring)?;
-        self.check_authority(&opened)?;
+        self.check_authority(&opened, 0, None)?;
         Ok(opened.channel)
     }
 
@@ -215,15 +235,25 @@ impl ChannelView {
         if let Some(seen) = seen.filter(|seen| new.serial < *seen) {
             return Err(Refusal::SerialWentBack { seen, found: new.serial });
         }
+        let from = seen.unwrap_or_default();
+        if new.serial.saturating_sub(from) > SERIAL_STEP_MAX {
+            return Err(Refusal::SerialJumped { seen: from, found: new.serial });
+        }
         if accepted.is_some_and(|accepted| accepted.serial == new.serial && accepted != new) {
             return Err(Refusal::SerialReused { serial: new.serial });
         }
         Ok(())
     }
 
-    /// An endorsement older than what was accepted does not count: with it a retrainer could
-    /// bring back a champion that the promoter has replaced since.
-    fn check_authority(&self, opened: &Opened) -> Result<(), Refusal> {
+    /// An endorsement that is older than what was accepted, or than the newest that was believed,
+    /// does not count: with it a retrainer could bring back a champion that the promoter has
+    /// replaced since. Nor does one that expired: a retrainer cannot prolong a promoter's word.
+    fn check_authority(
+        &self,
+        opened: &Opened,
+        promoted: u64,
+        now_ms: Option<i64>,
+    ) -> Result<(), Refusal> {
         let new = &opened.channel;
         let blank = Channel::new(self.detector.clone(), self.channel.clone());
         let accepted = self.accepted.as_ref().unwrap_or(&blank);
@@ -231,13 +261,24 @@ impl ChannelView {
             return Ok(());
         }
         let endorsed = opened.endorsed.as_ref().is_some_and(|endorsed| {
-            let between = accepted.serial < endorsed.serial && endorsed.serial < new.serial;
-            between && endorsed.same_verdicts(new)
+            let after = accepted.serial < endorsed.serial && promoted <= endorsed.serial;
+            let holds = now_ms.is_none_or(|now_ms| now_ms < endorsed.expires_ms);
+            after && holds && endorsed.serial < new.serial && endorsed.same_verdicts(new)
         });
         if !endorsed {
             return Err(Refusal::NotPromoted { serial: new.serial, key_id: opened.key_id });
         }
         Ok(())
+    }
+}
+
+impl Opened {
+    /// The serial of the newest document by a promoter in it.
+    fn promoted(&self) -> u64 {
+        if self.role == Role::Promoter {
+            return self.channel.serial;
+        }
+        self.endorsed.as_ref().map_or(0, |endorsed| endorsed.serial)
     }
 }
 
@@ -316,7 +357,7 @@ mod tests {
     #[test]
     fn a_promoter_changes_the_champion() {
         let accepted = offer(&document(6, 2), &promoter()).unwrap();
-        assert_eq!(accepted.last_seen, LastSeen { serial: 6, time_ms: NOW_MS + 10 });
+        assert_eq!(accepted.last_seen, LastSeen { serial: 6, time_ms: NOW_MS + 10, promoted: 6 });
         assert_eq!(accepted.role, Role::Promoter);
         assert!(offer(&document(5, 1), &promoter()).is_ok(), "the same document again");
     }
@@ -415,6 +456,40 @@ mod tests {
         let old = document(4, 1).sign(&promoter());
         let refusal = self::view().accept(&old, &keyring(), last_seen, NOW_MS).unwrap_err();
         assert!(matches!(refusal, Refusal::SerialWentBack { .. }), "{refusal}");
+    }
+
+    #[test]
+    fn an_old_word_of_the_promoter_does_not_count_again() {
+        let carrying = |endorsement: &Channel, serial| Channel {
+            challenger: Some(target(9)),
+            endorsement: Some(endorsement.sign(&promoter())),
+            serial,
+            ..endorsement.clone()
+        };
+        let check = |document: &Channel, last_seen, now_ms| {
+            view().accept(&document.sign(&retrainer()), &keyring(), last_seen, now_ms)
+        };
+        let newcomer = check(&carrying(&document(7, 2), 9), None, NOW_MS).unwrap();
+        assert_eq!(newcomer.last_seen.promoted, 7);
+        // A device that lost its view, but not what it saw last.
+        let last_seen = Some(newcomer.last_seen);
+        assert!(check(&carrying(&document(7, 2), 10), last_seen, NOW_MS).is_ok());
+        let older = check(&carrying(&document(6, 3), 10), last_seen, NOW_MS).unwrap_err();
+        assert!(matches!(older, Refusal::NotPromoted { .. }), "{older}");
+        // A retrainer cannot prolong a promoter's word.
+        let short = Channel { expires_ms: NOW_MS + 10, ..document(7, 2) };
+        let long = Channel { expires_ms: NOW_MS + 999_999, ..carrying(&short, 9) };
+        assert!(check(&long, None, NOW_MS).is_ok());
+        let expired = check(&long, None, NOW_MS + 10).unwrap_err();
+        assert!(matches!(expired, Refusal::NotPromoted { .. }), "{expired}");
+    }
+
+    #[test]
+    fn serials_are_not_used_up_by_one_document() {
+        for (serial, holds) in [(1 << 32, true), ((1 << 32) + 6, false), (u64::MAX, false)] {
+            let outcome = offer(&document(serial, 2), &promoter());
+            assert_eq!(outcome.is_ok(), holds, "{serial}: {outcome:?}");
+        }
     }
 
     #[test]

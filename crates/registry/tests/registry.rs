@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use serde_json::Value;
 use twinge_registry::{
-    Author, Channel, ChannelView, Directory, Etag, MemoryStore, Metadata, Name, Object, Refusal,
-    Registry, RegistryError, Store, StoreError, StorePath, Target, TransitionError,
+    Author, Channel, ChannelView, Directory, Etag, KnownSerial, MemoryStore, Metadata, Name,
+    Object, Refusal, Registry, RegistryError, Store, StoreError, StorePath, Target,
+    TransitionError,
 };
 use twinge_rollout::{Gate, Policy};
 use twinge_trust::{
@@ -34,7 +35,7 @@ fn keyring() -> Keyring {
 }
 
 fn author<'a>(key: &'a SigningKey, keyring: &'a Keyring) -> Author<'a> {
-    Author { key, keyring, now_ms: NOW_MS, lifetime_ms: 1000 }
+    Author { key, keyring, now_ms: NOW_MS, lifetime_ms: 1000, known: KnownSerial::Nothing }
 }
 
 fn name(text: &str) -> Name {

@@ -43,27 +43,6 @@ pub(crate) struct Step {
     own_counted: u64,
 }
 
-/// How a module compared that has just begun to act.
-#[derive(Debug)]
-pub(crate) struct Retreat(Comparison);
-
-impl Retreat {
-    /// The module that acted before, for an instant return within a number of events.
-    pub(crate) fn fallback(self, former: Slot, offset: u64, window_events: u64) -> Beside {
-        let Comparison { compared, acting, other } = self.0;
-        Beside {
-            slot: former,
-            part: Part::Fallback,
-            is_warm: true,
-            until: Some(offset.saturating_add(window_events)),
-            comparison: Comparison { compared, acting: other, other: acting },
-            watch: Watch::default(),
-            step: Step { since: offset, ..Step::default() },
-            misses: 0,
-        }
-    }
-}
-
 impl Beside {
     /// A module that has seen nothing, from `offset` on.
     pub(crate) fn new(slot: Slot, part: Part, acting: Digest, offset: u64) -> Self {
@@ -73,9 +52,11 @@ impl Beside {
         Self { slot, part, is_warm: false, until: None, comparison, watch, step, misses: 0 }
     }
 
-    /// Its slot, which is about to act, and the rest.
-    pub(crate) fn split(self) -> (Slot, Retreat) {
-        (self.slot, Retreat(self.comparison))
+    /// The module that acted before, for an instant return within a number of events. What was
+    /// compared while it acted is another story: the comparison begins anew.
+    pub(crate) fn fallback(former: Slot, acting: Digest, offset: u64, window_events: u64) -> Self {
+        let beside = Self::new(former, Part::Fallback, acting, offset);
+        Self { is_warm: true, until: Some(offset.saturating_add(window_events)), ..beside }
     }
 
     /// The offset before which nothing is looked at, seen from `offset`.

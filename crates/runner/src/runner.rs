@@ -326,11 +326,9 @@ impl Runner {
     /// The module beside takes over, and the acting one stands by in its place.
     fn swap(&mut self) {
         let Some(beside) = self.beside.take() else { return };
-        // The former module's place is taken first: a slot cannot be moved out of the runner.
-        let (slot, watch) = beside.split();
-        let former = std::mem::replace(&mut self.acting, slot);
-        let window = self.orders.gate.window_events;
-        self.beside = Some(watch.fallback(former, self.next_offset, window));
+        let former = std::mem::replace(&mut self.acting, beside.slot);
+        let (acting, window) = (self.acting.module().digest(), self.orders.gate.window_events);
+        self.beside = Some(Beside::fallback(former, acting, self.next_offset, window));
         std::mem::swap(&mut self.orders.acting_since, &mut self.orders.beside_since);
         self.counts.swaps += 1;
         self.needs_full_snapshot = true;

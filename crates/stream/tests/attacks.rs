@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use twinge_engine::{Engine, Limits};
 use twinge_platform::{Disk, RealDisk};
 use twinge_registry::{
-    Author, Channel, Directory, Name, Registry, Store, StorePath, Target, open_store,
+    Author, Channel, Directory, KnownSerial, Name, Registry, Store, StorePath, Target, open_store,
 };
 use twinge_rollout::{Device, Rollout};
 use twinge_stream::follower::Follower;
@@ -85,7 +85,13 @@ impl World {
     }
 
     fn author<'a>(&self, key: &'a SigningKey, keyring: &'a twinge_trust::Keyring) -> Author<'a> {
-        Author { key, keyring, now_ms: self.now_ms, lifetime_ms: LIFETIME_MS }
+        Author {
+            key,
+            keyring,
+            now_ms: self.now_ms,
+            lifetime_ms: LIFETIME_MS,
+            known: KnownSerial::Nothing,
+        }
     }
 
     async fn publish(&self, module: &MadeModule) -> Channel {

@@ -285,6 +285,7 @@ fn a_challenger_that_acts_is_withdrawn_by_a_rollback() {
         keyring: root.keyring(),
         now_ms,
         lifetime_ms: 86_400_000,
+        known: twinge_registry::KnownSerial::Nothing,
     };
     let (pump, stable) = (crate::common::name("pump"), crate::common::name("stable"));
     crate::common::block_on(shop.registry().advance(&pump, &stable, &digest(2), 2, &author))

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use twinge_registry::{
-    Accepted, Author, Channel, ChannelView, LastSeen, Registry, RegistryError, Target,
+    Accepted, Author, Channel, ChannelView, KnownSerial, LastSeen, Registry, RegistryError, Target,
 };
 use twinge_rollout::{Action, Decision, Report, Situation, decide};
 use twinge_trust::{Keyring, Role, SigningKey};
@@ -88,7 +88,8 @@ impl Publisher {
             }
         };
         if let Some(channel) = step? {
-            let last_seen = LastSeen { serial: channel.serial, time_ms: desk.now_ms };
+            let last_seen =
+                LastSeen { serial: channel.serial, time_ms: desk.now_ms, promoted: channel.serial };
             let key_id = desk.keys.promoter.key_id();
             self.remember(&Accepted { channel, last_seen, key_id, role: Role::Promoter });
         }
@@ -181,7 +182,7 @@ impl<'a> Desk<'a> {
 
     fn author(&self, key: &'a SigningKey) -> Author<'a> {
         let (keyring, now_ms) = (&self.keys.keyring, self.now_ms);
-        Author { key, keyring, now_ms, lifetime_ms: LIFETIME_MS }
+        Author { key, keyring, now_ms, lifetime_ms: LIFETIME_MS, known: KnownSerial::Nothing }
     }
 
     /// What should happen with the challenger, and at which stage it is.
