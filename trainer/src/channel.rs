@@ -128,7 +128,9 @@ pub(crate) fn publish(arguments: &PublishArguments) -> Result<()> {
             .with_context(|| format!("cannot publish {}", arguments.module.display()))?;
         let digest = Digest::of(&bytes);
         let is_challenger = is(channel.challenger.as_ref(), &digest);
+        desk.note(&channel);
         if arguments.promote && is_challenger {
+            let author = desk.author(&detector);
             let promoted = desk.registry().promote(&detector, &desk.channel, &digest, &author);
             channel = promoted.await.context("published, but cannot promote it")?;
         }

@@ -4,7 +4,7 @@
 use crate::hubs::peers::Azurite;
 use crate::hubs::{Process, wait_for};
 use crate::run::{build_programs, output, root, tell};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,9 +14,6 @@ use std::time::{Duration, Instant};
 
 /// The container that is the registry.
 const CONTAINER: &str = "fleet";
-
-/// From publishing to the shadow: 95 of 100 agents are faster.
-const LATENCY_MAX: Duration = Duration::from_secs(3);
 
 /// Agents with a trainer and a registry.
 struct Fleet<'a> {
@@ -32,9 +29,28 @@ struct Agent {
     address: String,
 }
 
+/// Measures how long modules take to a fleet.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Agents, which look at their channel every second.
+    #[arg(long, default_value_t = 50)]
+    agents: usize,
+    /// Modules that are published, one after the other.
+    #[arg(long, default_value_t = 10)]
+    modules: u32,
+}
+
+/// `cargo xtask bench fleet`.
+pub(crate) fn bench(arguments: &Arguments) -> Result<()> {
+    match run(arguments.agents, arguments.modules, "release")? {
+        Ok(()) => Ok(()),
+        Err(missing) => bail!(missing),
+    }
+}
+
 /// Publishes `rounds` modules, one after the other, to `agents` agents that look every second.
-pub(crate) fn latency(azurite: &Azurite, agents: usize, rounds: u32) -> Result<()> {
-    let fleet = Fleet::prepare(azurite)?;
+fn latency(azurite: &Azurite, agents: usize, rounds: u32, profile: &str) -> Result<()> {
+    let fleet = Fleet::prepare(azurite, profile)?;
     fleet.publish(1, true)?;
     let agents: Vec<Agent> =
         (0..agents).map(|number| fleet.agent(number)).collect::<Result<_>>()?;
@@ -61,13 +77,12 @@ pub(crate) fn latency(azurite: &Azurite, agents: usize, rounds: u32) -> Result<(
         at(95).as_secs_f64(),
         at(100).as_secs_f64()
     ));
-    ensure!(at(95) < LATENCY_MAX, "95 % took {:?}, more than {LATENCY_MAX:?}", at(95));
     Ok(())
 }
 
 impl<'a> Fleet<'a> {
-    fn prepare(azurite: &'a Azurite) -> Result<Self> {
-        build_programs("dev")?;
+    fn prepare(azurite: &'a Azurite, profile: &str) -> Result<Self> {
+        build_programs(profile)?;
         let target = std::env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| root().join("target"), PathBuf::from);
         let directory = std::env::temp_dir().join(format!("twinge fleet {}", std::process::id()));
@@ -240,11 +255,15 @@ kind = "isolation-forest"
 "#;
 
 /// Runs with an Azurite of its own; a sentence when there is none.
-pub(crate) fn run(agents: usize, rounds: u32) -> Result<std::result::Result<(), String>> {
+pub(crate) fn run(
+    agents: usize,
+    rounds: u32,
+    profile: &str,
+) -> Result<std::result::Result<(), String>> {
     let directory = std::env::temp_dir().join(format!("twinge azurite {}", std::process::id()));
     fs::create_dir_all(&directory)?;
     let done = match Azurite::start(Path::new(&directory))? {
-        Ok(azurite) => Ok(latency(&azurite, agents, rounds)?),
+        Ok(azurite) => Ok(latency(&azurite, agents, rounds, profile)?),
         Err(missing) => Err(missing),
     };
     fs::remove_dir_all(&directory)?;

@@ -51,6 +51,8 @@ enum Bench {
     Eventhubs(hubs::bench::Arguments),
     /// A checkpoint of many entities: whole, incremental, restored.
     Checkpoint(hubs::checkpoint::Arguments),
+    /// From `trainer publish` to the shadow of every agent of a fleet.
+    Fleet(fleet::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Verb::Soak(arguments) => soak::run(&arguments),
         Verb::Bench { bench: Bench::Eventhubs(arguments) } => hubs::bench::run(&arguments),
         Verb::Bench { bench: Bench::Checkpoint(arguments) } => hubs::checkpoint::run(&arguments),
+        Verb::Bench { bench: Bench::Fleet(arguments) } => fleet::bench(&arguments),
         Verb::Quality(arguments) => quality::run(&arguments),
         #[cfg(feature = "web")]
         Verb::Bindings(arguments) => bindings::run(&arguments),

@@ -1,14 +1,14 @@
 //! `cargo xtask soak`: the scenarios of the test command at their full counts.
 
+use crate::hubs;
 use crate::run::{cargo, succeed, tell};
-use crate::{fleet, hubs};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use std::time::Instant;
 
 /// The full counts.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Only the scenarios whose name contains this: event hubs, swaps, latency, simulation.
+    /// Only the scenarios whose name contains this: event hubs, swaps, simulation.
     #[arg(long)]
     only: Option<String>,
     /// Runs of an event processor.
@@ -23,9 +23,6 @@ pub(crate) struct Arguments {
     /// Kills of an agent around a swap.
     #[arg(long, default_value_t = 500)]
     swap_kills: u64,
-    /// Modules published to agents that follow a channel.
-    #[arg(long, default_value_t = 10)]
-    modules: u32,
     /// Simulated fleets of 200 devices.
     #[arg(long, default_value_t = 10_000)]
     fleets: u64,
@@ -37,12 +34,8 @@ pub(crate) struct Arguments {
 /// A scenario, by its name.
 type Scenario = (&'static str, fn(&Arguments) -> Result<()>);
 
-const SCENARIOS: [Scenario; 4] = [
-    ("simulation", simulation),
-    ("swaps", swaps),
-    ("latency", latency),
-    ("event hubs", event_hubs),
-];
+const SCENARIOS: [Scenario; 3] =
+    [("simulation", simulation), ("swaps", swaps), ("event hubs", event_hubs)];
 
 /// `cargo xtask soak`.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -76,13 +69,6 @@ fn swaps(arguments: &Arguments) -> Result<()> {
         arguments.swap_kills
     ));
     Ok(())
-}
-
-fn latency(arguments: &Arguments) -> Result<()> {
-    match fleet::run(50, arguments.modules)? {
-        Ok(()) => Ok(()),
-        Err(missing) => bail!(missing),
-    }
 }
 
 fn event_hubs(arguments: &Arguments) -> Result<()> {
