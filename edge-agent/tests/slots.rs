@@ -1,6 +1,10 @@
 //! Two slots on a device: a bad champion is left without a registry, and a swap loses and repeats no
 //! event, also when the agent is killed around it.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails, and tells what is needed to see it again"
+)]
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{RngCore, SeedableRng};

@@ -241,7 +241,7 @@ impl Following {
             tracing::warn!(error = %chain(error), "channel cannot be followed; going on with what is known of it");
         }
         let told = self.told().await?;
-        self.note(&told, polled.err());
+        self.note(&told, polled.as_ref().err());
         Ok(told.directive)
     }
 
@@ -275,7 +275,7 @@ impl Following {
         // Modules that could not be fetched the last time are tried again, new document or not.
         match self.told().await {
             Ok(told) => {
-                let trouble = self.note(&told, polled.err());
+                let trouble = self.note(&told, polled.as_ref().err());
                 self.wanted.send_if_modified(|wanted| {
                     let before = wanted.get(&self.name);
                     let is_new = before.is_none_or(|before| !before.is_same(&told.directive));
@@ -299,8 +299,8 @@ impl Following {
         self.follower.told(device, self.trust.version(), &self.cache).await
     }
 
-    fn note(&self, told: &Told, refused: Option<ModuleError>) -> Option<String> {
-        let trouble = refused.as_ref().or(told.trouble.as_ref()).map(|error| chain(error));
+    fn note(&self, told: &Told, refused: Option<&ModuleError>) -> Option<String> {
+        let trouble = refused.or(told.trouble.as_ref()).map(|error| chain(error));
         self.heard.note(Some(told.desired.clone()), trouble.clone());
         trouble
     }

@@ -86,7 +86,7 @@ impl Trust {
             disk.replace(file, &json)
                 .map_err(|source| ModuleError::View { path: file.clone(), source })?;
             tracing::info!(version = newest.root().version, "a new root of trust is believed");
-            *believed = Box::new(newest);
+            **believed = newest;
         }
         Ok(())
     }

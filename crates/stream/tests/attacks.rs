@@ -264,8 +264,7 @@ async fn freeze(world: &mut World) {
 }
 
 async fn mix_and_match(world: &mut World) {
-    let mut other = MadeModule::new(Kind::Good, "2");
-    other.detector = "other".to_owned();
+    let other = MadeModule { detector: "other".to_owned(), ..MadeModule::new(Kind::Good, "2") };
     world.publish(&other).await;
     let next = world.next("2").await;
     let digest = Digest::of(&other.bytes());
@@ -335,8 +334,7 @@ async fn other_schema(world: &mut World) {
     world.fields = Some(vec!["entity".into(), "x".into()]);
     world.start();
     world.accepted("schema, before", "1").await;
-    let mut wider = MadeModule::new(Kind::Good, "2");
-    wider.field = "pressure".to_owned();
+    let wider = MadeModule { field: "pressure".to_owned(), ..MadeModule::new(Kind::Good, "2") };
     let published = world.publish(&wider).await;
     world.refused("a schema that is not filled, in shadow", "`pressure`").await;
     let keyring = world.keys.keyring();
@@ -417,7 +415,7 @@ async fn attacks_fail_and_their_twins_are_accepted_on_a_directory() {
         let store = Directory::open(Path::new(folder.path()).join(attack)).unwrap();
         Arc::new(store) as Arc<dyn Store>
     };
-    all(open).await;
+    Box::pin(all(open)).await;
 }
 
 #[tokio::test]
@@ -439,5 +437,5 @@ async fn attacks_fail_and_their_twins_are_accepted_on_azurite() {
             |name: &str| (name == "AZURE_STORAGE_CONNECTION_STRING").then(|| text.clone());
         open_store(&location, &variable).await.unwrap()
     };
-    all(open).await;
+    Box::pin(all(open)).await;
 }
