@@ -9,7 +9,7 @@ use clap::Args;
 use std::path::PathBuf;
 use twinge_contract::time::to_rfc3339;
 use twinge_registry::file::read_signed;
-use twinge_registry::{Channel, Name, RegistryError, Target};
+use twinge_registry::{Channel, Name, RegistryError, Target, UNVERIFIED_SERIAL_MAX};
 use twinge_trust::{Digest, Envelope, Statement};
 
 /// Put a module into a registry, as challenger of a channel.
@@ -313,10 +313,11 @@ pub(crate) fn restate(arguments: &RestateArguments) -> Result<()> {
                 }
             }
         }
-        // What nobody trusted signed may carry any serial.
+        // What nobody trusted signed may carry a serial that is made to use them up.
         let genuine = desk.reader().document(&whose.detector, &desk.channel).await;
         let is_genuine = genuine.is_ok_and(|found| found.is_some_and(|(_, word)| word.is_ok()));
-        let serial = if is_genuine { there.serial } else { 0 }.max(arguments.serial);
+        let is_plausible = is_genuine || there.serial <= UNVERIFIED_SERIAL_MAX;
+        let serial = if is_plausible { there.serial } else { 0 }.max(arguments.serial);
         let champion = Target { since: serial.saturating_add(1), ..champion };
         let document = Channel {
             serial,

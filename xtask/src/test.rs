@@ -183,16 +183,9 @@ fn event_hubs() -> Result<Done> {
 
 /// The README's first command, as a program would read it.
 fn demo() -> Result<Done> {
-    let json = output(&mut cargo([
-        "run",
-        "--quiet",
-        "--package",
-        "xtask",
-        "--",
-        "demo",
-        "--once",
-        "--json",
-    ]))?;
+    build_programs("dev")?;
+    let mut demo = Command::new(bin().join("xtask"));
+    let json = output(demo.args(["demo", "--once", "--json"]))?;
     let report: Value =
         serde_json::from_str(json.trim()).with_context(|| format!("the demo printed {json}"))?;
     let number = |key: &str| {

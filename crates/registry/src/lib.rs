@@ -51,7 +51,8 @@ pub use memory::MemoryStore;
 pub use metadata::{METADATA_BYTES_MAX, METADATA_KEYS_MAX, Metadata};
 pub use name::{Name, NameError};
 pub use registry::{
-    Author, KnownSerial, REPORT_BYTES_MAX, Registry, RegistryError, WRITE_ATTEMPTS_MAX,
+    Author, KnownSerial, REPORT_BYTES_MAX, Registry, RegistryError, UNVERIFIED_SERIAL_MAX,
+    WRITE_ATTEMPTS_MAX,
 };
 pub use retrying::{RetrySettings, Retrying};
 pub use store::{Etag, OBJECT_BYTES_MAX, Object, Store, StoreError, StorePath};

@@ -22,6 +22,9 @@ use crate::{
 /// How often an operation starts over because somebody else wrote first.
 pub const WRITE_ATTEMPTS_MAX: u32 = 8;
 
+/// Largest serial that is taken from a document which nobody trusted signed.
+pub const UNVERIFIED_SERIAL_MAX: u64 = 1 << 20;
+
 /// Largest report of a device, in bytes.
 pub const REPORT_BYTES_MAX: usize = 1024 * 1024;
 
@@ -414,7 +417,7 @@ impl Registry {
 
     /// Writes a channel anew, whatever is there: the way out after a key was revoked or a
     /// document destroyed. For a promoter only. The serial becomes greater than that of
-    /// `document` and of what is there, if that is genuine; whoever knows the newest serial that
+    /// `document` and of what is there, if that is genuine or the serial a plausible one; whoever knows the newest serial that
     /// devices have seen puts it into `document`.
     pub async fn restate(
         &self,
@@ -688,6 +691,16 @@ impl Author<'_> {
         }
         Some(current.endorsement.clone().unwrap_or_else(|| envelope.clone()))
     }
+}
+
+/// The serial of what lies there. A document that nobody trusted signed still shows what devices
+/// may have seen, as with a revoked key, unless its serial is made to use them up.
+fn serial_of(path: &StorePath, object: &Object, view: &ChannelView, author: &Author<'_>) -> u64 {
+    if let Ok((_, genuine)) = trust_channel(path, object, view, author) {
+        return genuine.serial;
+    }
+    let unverified = read_channel(path, &object.bytes).map_or(0, |(_, channel)| channel.serial);
+    if unverified <= UNVERIFIED_SERIAL_MAX { unverified } else { 0 }
 }
 
 /// What device names are hashed with from the document after `current` on.
