@@ -432,8 +432,8 @@ impl Registry {
             return Err(RegistryError::NotAPromoter { path, key_id });
         }
         self.settle(&path, |stored| {
-            let there = stored.and_then(|object| trust_channel(&path, object, &view, author).ok());
-            let serial = there.map_or(0, |(_, channel)| channel.serial).max(document.serial);
+            let serial = stored.map_or(0, |object| serial_of(&path, object, &view, author));
+            let serial = serial.max(document.serial);
             let next = Channel { serial, ..document.clone() }.renewed()?;
             let (next, envelope) = author.issue(&path, next, None)?;
             Ok(Decision::Write(envelope.to_json(), next))

@@ -163,7 +163,11 @@ impl Truth {
         let attempt = self.attempts.iter_mut().find(|attempt| same(attempt));
         let attempt = attempt.expect("it was put there");
         if attempt.salt != rollout.salt {
-            return Err("a rollout changed its salt on the way".to_owned());
+            // Whoever lets it act first chooses anew; from then on it stays.
+            if attempt.stage_max.is_some_and(|stage| stage > 0) {
+                return Err("a rollout changed its salt on the way".to_owned());
+            }
+            (attempt.salt, attempt.known) = (rollout.salt.clone(), known);
         }
         if promoter {
             attempt.stage_max = attempt.stage_max.max(Some(rollout.stage));
