@@ -39,7 +39,8 @@ fn alarm_rate(situation: &Situation<'_>, sums: &Sums, ready: bool) -> Judged {
     let gate = &situation.policy.gate;
     let ours = Proportion::new(sums.anomalies, sums.compared);
     let theirs = Proportion::new(sums.champion_anomalies, sums.compared);
-    let allowed = |theirs: f64| theirs * gate.rate_ratio_max + gate.rate_excess_max.fraction();
+    let excess = gate.rate_excess_max.fraction();
+    let allowed = |theirs: f64| (theirs * gate.rate_ratio_max + excess).min(1.0);
     let limit = allowed(theirs.share().unwrap_or_default());
     let certain = ours.lower() > allowed(theirs.upper());
     let text = |share: f64| {
@@ -71,7 +72,7 @@ fn reference(situation: &Situation<'_>, sums: &Sums, ready: bool) -> Judged {
     let above = known(situation.champion.false_alarm_rate).zip(theirs);
     let above = above.map_or(0.0, |(made_with, theirs)| theirs / made_with);
     let ratio = gate.reference_ratio_max.max(above * gate.rate_ratio_max);
-    let limit = (made_with * ratio).max(gate.rate_excess_max.fraction());
+    let limit = (made_with * ratio).max(gate.rate_excess_max.fraction()).min(1.0);
     let text = |share: f64| {
         format!(
             "it raised alarms on {} of {} events, and on {} of normal ones when it was made, while \
