@@ -21,6 +21,8 @@ struct Fleet<'a> {
     directory: PathBuf,
     azurite: &'a Azurite,
     events: Vec<String>,
+    /// Whether artefacts are published too.
+    native: bool,
 }
 
 /// One agent in a process of its own.
@@ -38,19 +40,30 @@ pub(crate) struct Arguments {
     /// Modules that are published, one after the other.
     #[arg(long, default_value_t = 10)]
     modules: u32,
+    /// Publish a precompiled artefact with each, so that the agents need not compile: on one
+    /// machine they all do at the same moment, on as many devices they do not.
+    #[arg(long)]
+    native: bool,
 }
 
 /// `cargo xtask bench fleet`.
 pub(crate) fn bench(arguments: &Arguments) -> Result<()> {
-    match run(arguments.agents, arguments.modules, "release")? {
+    match run(arguments.agents, arguments.modules, "release", arguments.native)? {
         Ok(()) => Ok(()),
         Err(missing) => bail!(missing),
     }
 }
 
 /// Publishes `rounds` modules, one after the other, to `agents` agents that look every second.
-fn latency(azurite: &Azurite, agents: usize, rounds: u32, profile: &str) -> Result<()> {
-    let fleet = Fleet::prepare(azurite, profile)?;
+fn latency(
+    azurite: &Azurite,
+    agents: usize,
+    rounds: u32,
+    profile: &str,
+    native: bool,
+) -> Result<()> {
+    let mut fleet = Fleet::prepare(azurite, profile)?;
+    fleet.native = native;
     fleet.publish(1, true)?;
     let agents: Vec<Agent> =
         (0..agents).map(|number| fleet.agent(number)).collect::<Result<_>>()?;
@@ -60,6 +73,9 @@ fn latency(azurite: &Azurite, agents: usize, rounds: u32, profile: &str) -> Resu
         let feeder = scope.spawn(|| fleet.feed(&agents, &stop));
         let measured = (0..rounds).try_for_each(|round| {
             let digest = fleet.train(round + 2)?;
+            if fleet.native {
+                fleet.precompile(round + 2)?;
+            }
             latencies.extend(fleet.measure(&agents, round + 2, &digest)?);
             anyhow::Ok(())
         });
@@ -87,8 +103,11 @@ impl<'a> Fleet<'a> {
             .map_or_else(|| root().join("target"), PathBuf::from);
         let directory = std::env::temp_dir().join(format!("twinge fleet {}", std::process::id()));
         fs::create_dir_all(&directory)?;
-        let mut this = Self { bin: target.join("debug"), directory, azurite, events: Vec::new() };
+        let bin = target.join(if profile == "dev" { "debug" } else { profile });
+        let mut this = Self { bin, directory, azurite, events: Vec::new(), native: false };
         output(this.trainer().args(["keygen", "--out"]).arg(this.path("keys")))?;
+        let native = ["keygen", "--name", "native", "--role", "native", "--out"];
+        output(this.trainer().args(native).arg(this.path("keys")))?;
         for (name, labels) in [("train.csv", None), ("live.ndjson", Some("--no-labels"))] {
             let mut generate = this.trainer();
             generate.args([
@@ -139,6 +158,15 @@ impl<'a> Fleet<'a> {
         Ok(digest.context("training tells no digest")?.trim().to_owned())
     }
 
+    /// Puts machine code for this machine into the registry.
+    fn precompile(&self, version: u32) -> Result<()> {
+        let mut precompile = self.trainer();
+        precompile.arg("precompile").arg("--module").arg(self.module(version));
+        precompile.args(["--registry", &self.registry()]);
+        precompile.arg("--key").arg(self.path("keys/native.key"));
+        output(precompile.arg("--trust").arg(self.path("keys/trust.json"))).map(drop)
+    }
+
     fn publish(&self, version: u32, promote: bool) -> Result<()> {
         let mut publish = self.trainer();
         publish.arg("publish").arg("--module").arg(self.module(version));
@@ -153,6 +181,7 @@ impl<'a> Fleet<'a> {
         agent.args(["run", "--detector", "sensors", "--poll-seconds", "1"]);
         agent.args(["--registry", &self.registry(), "--device", &format!("agent-{number}")]);
         agent.arg("--trust").arg(self.path("keys/trust.json"));
+        agent.args(self.native.then_some("--allow-native"));
         agent.args(["--listen", "127.0.0.1:0", "--report-seconds", "10"]);
         agent.arg("--state").arg(path("state")).arg("--verdicts").arg(path("verdicts.ndjson"));
         agent.arg("--dead-letters").arg(path("dead-letters.ndjson"));
@@ -259,11 +288,12 @@ pub(crate) fn run(
     agents: usize,
     rounds: u32,
     profile: &str,
+    native: bool,
 ) -> Result<std::result::Result<(), String>> {
     let directory = std::env::temp_dir().join(format!("twinge azurite {}", std::process::id()));
     fs::create_dir_all(&directory)?;
     let done = match Azurite::start(Path::new(&directory))? {
-        Ok(azurite) => Ok(latency(&azurite, agents, rounds, profile)?),
+        Ok(azurite) => Ok(latency(&azurite, agents, rounds, profile, native)?),
         Err(missing) => Err(missing),
     };
     fs::remove_dir_all(&directory)?;

@@ -156,7 +156,7 @@ fn store_on_azurite() -> Result<Done> {
 
 /// Agents that follow a channel in an emulator of Azure storage.
 fn fleet() -> Result<Done> {
-    Ok(fleet::run(50, 2, "dev")?.map_or_else(Done::Skipped, |()| Done::Passed))
+    Ok(fleet::run(50, 2, "dev", true)?.map_or_else(Done::Skipped, |()| Done::Passed))
 }
 
 /// Another client than the one Twinge uses sends to the broker and receives from it.

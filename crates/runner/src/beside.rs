@@ -1,8 +1,8 @@
 //! The slot beside the acting one: what it runs as, whether it is warm, and how the two compare.
 
-use crate::checkpoint::BesideSnapshot;
 use crate::entities::EntityTable;
 use crate::slot::{Judgement, Slot};
+use crate::snapshot::{BesideSnapshot, Step};
 use twinge_contract::abi::Outcome;
 use twinge_engine::Module;
 use twinge_rollout::{Comparison, Part, WATCH_STEP, Watch};
@@ -32,15 +32,6 @@ pub(crate) struct Beside {
     step: Step,
     /// Calls that missed their deadline.
     misses: u32,
-}
-
-/// What came since the last look at warmth.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Step {
-    since: u64,
-    scored: u64,
-    acting_counted: u64,
-    own_counted: u64,
 }
 
 impl Beside {

@@ -6,46 +6,20 @@
 //! and those before it are removed. All detectors on a partition share one pointer, so they stand
 //! at one offset.
 
-use crate::beside::Step;
-use crate::directive::Orders;
-use crate::entities::EntitySnapshot;
-use crate::runner::{Place, Runner};
-use crate::window::WindowSnapshot;
+use crate::place::Place;
+use crate::runner::Runner;
+use crate::snapshot::RunnerSnapshot;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use thiserror::Error;
 use twinge_engine::Module;
 use twinge_registry::{Etag, Metadata, Store, StoreError, StorePath};
-use twinge_rollout::{Comparison, Part, Watch};
 use twinge_trust::Digest;
 
 /// Changes written on top of a full snapshot before the next full one.
 const CHANGES_MAX: usize = 32;
 
 const FORMAT: u32 = 3;
-
-/// State of a runner, or what changed of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct RunnerSnapshot {
-    pub(crate) is_full: bool,
-    pub(crate) next_offset: u64,
-    pub(crate) acting: EntitySnapshot,
-    pub(crate) beside: Option<BesideSnapshot>,
-    pub(crate) orders: Orders,
-    pub(crate) window: WindowSnapshot,
-}
-
-/// State of the module beside the acting one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct BesideSnapshot {
-    pub(crate) entities: EntitySnapshot,
-    pub(crate) part: Part,
-    pub(crate) is_warm: bool,
-    pub(crate) until: Option<u64>,
-    pub(crate) comparison: Comparison,
-    pub(crate) watch: Watch,
-    pub(crate) step: Step,
-}
 
 /// What the pointer says of a partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,13 +14,16 @@ mod beside;
 pub mod checkpoint;
 mod directive;
 pub mod entities;
+mod place;
 mod record;
 mod runner;
 mod slot;
+mod snapshot;
 mod window;
 
 pub use checkpoint::{CheckpointError, Checkpoints, Layout, Pointer, Progress};
 pub use directive::{Assigned, Directive};
+pub use place::Place;
 pub use record::{Arrival, Record};
-pub use runner::{Counts, Place, Runner, Status};
+pub use runner::{Counts, Runner, Status};
 pub use slot::{Judgement, Patience, Slot};

@@ -1,39 +1,21 @@
 //! The acting module, the one beside it, and the order of events between them.
 
 use crate::beside::Beside;
-use crate::checkpoint::RunnerSnapshot;
 use crate::directive::{Assigned, Directive, Orders};
 use crate::entities::{EntitySnapshot, EntityTable};
+use crate::place::Place;
 use crate::record::{Arrival, Record};
 use crate::slot::{Judgement, Patience, Slot, dead_letter};
+use crate::snapshot::RunnerSnapshot;
 use crate::window::IdentityWindow;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use twinge_contract::abi::Outcome;
 use twinge_contract::audit::{Audit, AuditData};
 use twinge_contract::event::{Event, EventError};
-use twinge_contract::verdict::{Identity, Origin};
+use twinge_contract::verdict::Identity;
 use twinge_engine::Module;
 use twinge_rollout::{Comparison, Condemned, Part};
 use twinge_trust::Digest;
-
-/// What a runner works on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
-    /// Name of the detector.
-    pub detector: String,
-    /// The source.
-    pub source: String,
-    /// The partition.
-    pub partition: String,
-    /// Whether the source may deliver an event again under another offset.
-    pub redelivers: bool,
-}
-
-impl Place {
-    pub(crate) fn origin(&self, offset: u64) -> Origin {
-        Origin { source: self.source.clone(), partition: self.partition.clone(), offset }
-    }
-}
 
 /// A running detector on one partition.
 #[derive(Debug)]

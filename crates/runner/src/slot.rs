@@ -1,8 +1,8 @@
 //! One module with its entities: reads arrivals, scores them, keeps the states.
 
 use crate::entities::EntityTable;
+use crate::place::Place;
 use crate::record::Arrival;
-use crate::runner::Place;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;

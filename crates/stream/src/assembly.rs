@@ -1,5 +1,6 @@
 //! Puts a program together from a plan: modules, source, sinks, HTTP.
 
+pub use crate::chain::chain;
 use crate::detectors::Detectors;
 use crate::device::{DeviceError, DevicePlan};
 use crate::http::{Service, router, serve};
@@ -368,16 +369,4 @@ fn lock(state: &Path) -> Result<File, AssemblyError> {
         Err(std::fs::TryLockError::WouldBlock) => Err(AssemblyError::InUse(state.to_owned())),
         Err(std::fs::TryLockError::Error(source)) => Err(error(source)),
     }
-}
-
-/// An error with everything behind it, for a log line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

@@ -1,7 +1,8 @@
 //! The detectors of a program: their modules, the channels they follow, and a lane for each on every
 //! partition.
 
-use crate::assembly::{AssemblyError, DetectorPlan, Origin, Plan, chain};
+use crate::assembly::{AssemblyError, DetectorPlan, Origin, Plan};
+use crate::chain::chain;
 use crate::device::DeviceIdentity;
 use crate::follower::{Follower, Told};
 use crate::modules::{ModuleCache, ModuleError};

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod assembly;
+mod chain;
 pub mod detectors;
 pub mod device;
 pub mod follower;

@@ -192,7 +192,7 @@ impl ModuleCache {
                 Ok(None) => {}
                 Err(error) => tracing::warn!(
                     module = %verified.digest(),
-                    error = crate::assembly::chain(&error),
+                    error = crate::chain::chain(&error),
                     "precompiled artefact is refused; the module itself is compiled"
                 ),
             }

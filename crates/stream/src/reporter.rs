@@ -126,7 +126,7 @@ impl Reporter {
         let envelope = self.identity.sign(Report::PAYLOAD_TYPE, payload);
         let device = &report.device.name;
         let put = self.registry.put_report(&self.detector, device, &envelope).await;
-        put.map_err(|error| crate::assembly::chain(&error))
+        put.map_err(|error| crate::chain::chain(&error))
     }
 }
 
