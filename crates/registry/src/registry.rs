@@ -521,16 +521,6 @@ impl Registry {
         Ok(Some(object.bytes))
     }
 
-    /// What the devices of a detector report, by device name; on nobody's word.
-    pub async fn reports(&self, detector: &Name) -> Result<Vec<(String, Vec<u8>)>, RegistryError> {
-        let mut reports = Vec::new();
-        for device in self.devices(detector).await? {
-            let object = self.store.get(&report_path(detector, &device)?).await?;
-            reports.extend(object.map(|object| (device, object.bytes)));
-        }
-        Ok(reports)
-    }
-
     /// Other bytes under the module's digest can only be damage, which is mended.
     async fn put_module(&self, path: &StorePath, module: &[u8]) -> Result<(), RegistryError> {
         self.create_or_settle(path, module, |stored| Ok(overwrite(stored, module))).await

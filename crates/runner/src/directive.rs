@@ -43,6 +43,8 @@ pub(crate) struct Orders {
     pub(crate) gate: Gate,
     pub(crate) sensitivity: f64,
     pub(crate) condemned: Vec<Condemned>,
+    /// The module that goes on in place of one that was given up.
+    pub(crate) refuge: Option<Digest>,
 }
 
 impl Directive {
@@ -86,11 +88,13 @@ impl Orders {
             gate: directive.gate.clone(),
             sensitivity: directive.sensitivity,
             condemned: Vec::new(),
+            refuge: None,
         }
     }
 
-    /// Notes a module that was left, so that the same attempt is not begun again.
-    pub(crate) fn condemn(&mut self, digest: Digest, since: u64, reason: String) {
+    /// Notes a module that was given up for `refuge`, so that the same attempt is not begun again.
+    pub(crate) fn condemn(&mut self, digest: Digest, since: u64, reason: String, refuge: Digest) {
+        self.refuge = Some(refuge);
         self.condemned.retain(|known| known.digest != digest);
         if self.condemned.len() == CONDEMNED_MAX {
             self.condemned.remove(0);
@@ -104,17 +108,22 @@ impl Orders {
         self.condemned.iter().find(same).is_some_and(|known| assigned.since <= known.since)
     }
 
-    /// What a directive comes to: what should act, if that is to change, and what should run
-    /// beside it.
+    /// What a directive comes to while `acting` acts: what should act, if that is to change, and
+    /// what should run beside it.
     pub(crate) fn aim<'a>(
         &self,
         directive: &'a Directive,
+        acting: Digest,
     ) -> (Option<&'a Assigned>, Option<(&'a Assigned, Part)>) {
         let beside = directive.beside.as_ref();
         let beside = beside.filter(|(module, _)| !self.has_condemned(module));
         if self.has_condemned(&directive.act) {
-            // Where the champion stands by, it is what acts now; else whatever does goes on.
-            return (beside.map(|(module, _)| module), None);
+            // Where the champion stands by, it is what acts now; else the module goes on to which
+            // the runner returned. Anything else was withdrawn since, and makes room all the same.
+            let goes_on = self.refuge == Some(acting);
+            if beside.is_some() || goes_on {
+                return (beside.map(|(module, _)| module), None);
+            }
         }
         (Some(&directive.act), beside.map(|(module, part)| (module, *part)))
     }

@@ -185,8 +185,8 @@ impl Runner {
         let orders = &self.orders;
         let same_orders = (orders.serial, &orders.gate, orders.sensitivity)
             == (directive.serial, &directive.gate, directive.sensitivity);
-        let (act, beside) = orders.aim(directive);
         let (acting, other) = self.digests();
+        let (act, beside) = orders.aim(directive, acting);
         let acts = act.is_none_or(|act| act.digest() == acting);
         if !acts {
             let comes = self.beside.as_ref().is_some_and(|other| other.part == Part::WarmingUp);
@@ -233,7 +233,7 @@ impl Runner {
         self.orders.gate = directive.gate.clone();
         self.set_sensitivity(directive.sensitivity);
         let orders = self.orders.clone();
-        let (act, beside) = orders.aim(directive);
+        let (act, beside) = orders.aim(directive, self.acting.module().digest());
         if let Some(act) = act
             && !self.take_up(act)
         {
@@ -254,8 +254,13 @@ impl Runner {
         }
         self.orders.beside_since = act.since;
         let beside = self.beside.as_mut().expect("it was found to be that module");
+        let stood_by = beside.part == Part::Fallback;
         beside.part = Part::WarmingUp;
-        if beside.is_warm {
+        if stood_by {
+            // What acted was withdrawn: that waits for no warmth, and there is no way back to it.
+            self.swap();
+            self.beside = None;
+        } else if beside.is_warm {
             self.swap();
         }
         self.beside.as_ref().is_none_or(|beside| beside.part != Part::WarmingUp)
@@ -318,10 +323,9 @@ impl Runner {
 
     /// Leaves the acting module for the one that stands by, and remembers why.
     fn leave(&mut self, reason: String) {
-        let left = self.acting.module().digest();
-        self.orders.condemn(left, self.orders.acting_since, reason);
-        // The module that is left stays in the other slot on disk, and runs no longer.
+        let (left, since) = (self.acting.module().digest(), self.orders.acting_since);
         self.swap();
+        self.orders.condemn(left, since, reason, self.acting.module().digest());
         self.beside = None;
         self.counts.returns += 1;
     }
@@ -329,7 +333,8 @@ impl Runner {
     /// Drops the module beside, and remembers why.
     fn drop_beside(&mut self, reason: String) {
         if let Some(other) = self.beside_digest() {
-            self.orders.condemn(other, self.orders.beside_since, reason);
+            let acting = self.acting.module().digest();
+            self.orders.condemn(other, self.orders.beside_since, reason, acting);
         }
         self.beside = None;
         self.needs_full_snapshot = true;
@@ -412,14 +417,10 @@ impl Runner {
             return (self.acting.score_with(events, Patience::Full), Vec::new());
         };
         let stands_by = beside.part == Part::Fallback;
-        let (ours, theirs) = if stands_by {
-            (Patience::Once, Patience::Full)
-        } else {
-            (Patience::Full, Patience::None)
-        };
-        let judgements = self.acting.score_with(events, ours);
+        let patience = if stands_by { Patience::Once } else { Patience::Full };
+        let judgements = self.acting.score_with(events, patience);
         let events = arrivals.iter().map(|arrival| beside.slot.read(arrival)).collect();
-        let others = beside.slot.score_with(events, theirs);
+        let others = beside.slot.score_with(events, Patience::None);
         beside.compare(&mut self.acting, &judgements, &others);
         (judgements, others)
     }
@@ -536,7 +537,8 @@ impl Runner {
         self.counts.missed_deadlines += u64::from(slow(ours)) + u64::from(slow(theirs));
         let Some(beside) = &mut self.beside else { return };
         let stands_by = beside.part == Part::Fallback;
-        if slow(theirs) && beside.has_missed_too_often() {
+        // A fallback stays whatever it takes: without it, a stop of the rollout leads nowhere.
+        if !stands_by && slow(theirs) && beside.has_missed_too_often() {
             let reason = "it missed its deadline again and again, and the acting module did not";
             self.drop_beside(reason.to_owned());
         } else if stands_by && slow(ours) {

@@ -234,3 +234,40 @@ fn a_sensitivity_shifts_the_threshold_and_no_score() {
         assert_eq!((keen.data.verdict, keen.data.sensitivity), (expected, Some(2.0)));
     }
 }
+
+/// What a runner left is not what it stays away from when everything else was withdrawn.
+#[test]
+fn a_withdrawn_module_makes_room_even_for_one_that_was_left() {
+    let (first, bad) = (module(Kind::Good, "1"), module(Kind::Alarms, "2"));
+    let third = module(Kind::Good, "3");
+    let mut runner = Runner::new(place(), &first, None);
+    runner.direct(&directive(&bad, 1));
+    let arrivals = turning_bad();
+    runner.process(&arrivals[..1100]);
+    assert_eq!(runner.status().version, "1", "the champion was left");
+    let champion = Assigned { module: bad.clone(), since: 1 };
+    let canary = Directive { beside: Some((champion, Part::Fallback)), ..directive(&third, 2) };
+    runner.direct(&canary);
+    runner.process(&arrivals[1100..1800]);
+    assert_eq!(runner.status().version, "3", "the challenger acts");
+    // Stopped: the challenger acts nowhere, whatever this runner thinks of the champion.
+    let stopped = directive(&bad, 1);
+    runner.direct(&stopped);
+    runner.process(&arrivals[1800..]);
+    assert_eq!(runner.status().part, Some(Part::WarmingUp));
+    assert_eq!(runner.digests().1, Some(bad.digest()), "the champion is on its way");
+}
+
+#[test]
+fn a_slow_fallback_is_not_given_up() {
+    let (champion, challenger) = (module(Kind::NeverEnds, "1"), module(Kind::Good, "2"));
+    let beside = Assigned { module: champion.clone(), since: 0 };
+    let act = Directive { beside: Some((beside, Part::Fallback)), ..directive(&challenger, 1) };
+    let mut runner = Runner::begin_at(place(), &act, None, 0);
+    runner.process(&turning_bad()[..1100]);
+    let status = runner.status();
+    assert_eq!((status.version.as_str(), status.part), ("2", Some(Part::Fallback)));
+    assert!(status.condemned.is_empty() && status.counts.missed_deadlines > 3);
+    runner.direct(&directive(&champion, 0));
+    assert_eq!(runner.digests(), (champion.digest(), None), "a stop leads back to it, at once");
+}

@@ -280,7 +280,18 @@ impl Pump {
         if self.catching_up.is_some() {
             return Ok(());
         }
-        let wanted = self.wanted.borrow_and_update().clone();
+        // Asked with every delivery, and hardly ever is there anything to do.
+        let wanted = {
+            let wanted = self.wanted.borrow_and_update();
+            let follows = |lane: &Lane| {
+                let directive = wanted.get(&lane.runner.place().detector);
+                directive.is_none_or(|directive| lane.runner.follows(directive))
+            };
+            if self.lanes.iter().all(follows) {
+                return Ok(());
+            }
+            wanted.clone()
+        };
         let mut is_new = false;
         for lane in &mut self.lanes {
             let detector = &lane.runner.place().detector;
