@@ -25,6 +25,9 @@ struct Driver {
 impl Drivers {
     /// Starts `count` threads.
     pub fn start(count: usize) -> io::Result<Self> {
+        // A program may be built with more than one provider of cryptography, and rustls wants to be
+        // told which; whoever was first has chosen.
+        rustls::crypto::ring::default_provider().install_default().ok();
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         let threads =
             (0..count.max(1)).map(|number| Driver::start(number, stop.clone(), tracker.clone()));

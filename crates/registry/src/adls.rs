@@ -58,6 +58,9 @@ pub struct Adls {
 impl Adls {
     /// Makes the client of a container. Nothing is sent yet.
     pub fn open(settings: &AdlsSettings) -> Result<Self, AdlsError> {
+        // A program may be built with more than one provider of cryptography, and rustls wants to be
+        // told which; whoever was first has chosen.
+        rustls::crypto::ring::default_provider().install_default().ok();
         let container = Container::open(settings)?;
         // Random enough to part those that were cut off together.
         let jitter_seed = RandomState::new().hash_one(settings.endpoint());
