@@ -39,12 +39,12 @@ pub(crate) struct Plan {
 
 impl Span {
     /// Address behind the last item.
-    fn end(&self) -> u32 {
+    fn end(self) -> u32 {
         u32::from(self.start) + u32::from(self.count)
     }
 
     /// Where `inner` lies in the items of this one.
-    pub(crate) fn range_of(&self, inner: &Self) -> std::ops::Range<usize> {
+    pub(crate) fn range_of(self, inner: Self) -> std::ops::Range<usize> {
         let start = usize::from(inner.start - self.start);
         start..start + usize::from(inner.count)
     }
@@ -75,7 +75,7 @@ fn group(spans: &[Span], members: &[usize], gap: u16) -> Vec<Read> {
     let mut reads: Vec<Read> = Vec::new();
     for member in members {
         let span = spans[member];
-        match reads.last_mut().and_then(|read| Some((joined(&read.span, &span, gap)?, read))) {
+        match reads.last_mut().and_then(|read| Some((joined(read.span, span, gap)?, read))) {
             Some((joined, read)) => {
                 read.span = joined;
                 read.members.push(member);
@@ -87,12 +87,12 @@ fn group(spans: &[Span], members: &[usize], gap: u16) -> Vec<Read> {
 }
 
 /// One span over both, if a request may have it. `next` begins no earlier than `span`.
-fn joined(span: &Span, next: &Span, gap: u16) -> Option<Span> {
+fn joined(span: Span, next: Span, gap: u16) -> Option<Span> {
     let end = span.end().max(next.end());
     let count = u16::try_from(end - u32::from(span.start)).ok()?;
     let is_near = u32::from(next.start) <= span.end() + u32::from(gap);
     let fits = count <= span.kind.count_max();
-    (span.kind == next.kind && is_near && fits).then_some(Span { count, ..*span })
+    (span.kind == next.kind && is_near && fits).then_some(Span { count, ..span })
 }
 
 /// One request for each place, however close they are.
@@ -190,14 +190,14 @@ mod tests {
     }
 
     #[test]
-    fn any_map_is_covered_within_the_limits_and_no_shorter_plan_by_pairs_exists() {
+    fn any_map_is_covered_within_the_limits_and_each_request_takes_all_it_can() {
         let mut random = Random::new();
         for _ in 0..500 {
             let (spans, gap) = random_map(&mut random);
             let mut plan = Plan::new(spans.clone(), gap);
             check(&plan, &spans, gap);
             for pair in plan.reads.windows(2) {
-                let whole = joined(&pair[0].span, &spans[pair[1].members[0]], gap);
+                let whole = joined(pair[0].span, spans[pair[1].members[0]], gap);
                 assert_eq!(whole, None, "the next register would have fitted");
             }
             while let Some(index) = (0..plan.reads.len()).find(|_| random.below(3) > 0) {
@@ -231,7 +231,7 @@ mod tests {
             for member in &read.members {
                 seen[*member] += 1;
                 assert_eq!(spans[*member].kind, read.span.kind);
-                wanted[read.span.range_of(&spans[*member])].fill(true);
+                wanted[read.span.range_of(spans[*member])].fill(true);
             }
             let longest = wanted.split(|wanted| *wanted).map(<[bool]>::len).max().unwrap();
             assert!(longest <= gap.into(), "{longest} items in a row that nobody wants");

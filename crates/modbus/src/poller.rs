@@ -209,7 +209,7 @@ impl Device {
     fn decode(&self, read: &Read, answer: &Answer, values: &mut [Option<Value>]) {
         for member in &read.members {
             let register = &self.registers[*member];
-            let range = read.span.range_of(&register.span);
+            let range = read.span.range_of(register.span);
             values[*member] = match answer {
                 Answer::Words(words) => register.format.decode(&words[range]),
                 Answer::Bits(bits) => Some(Value::Bool(bits[range.start])),

@@ -62,7 +62,7 @@ impl Raw {
                 let number = i128::from(number);
                 let fits = (-(1_i128 << (width - 1))..1_i128 << width).contains(&number);
                 // The lowest bits of two's complement, whatever the sign.
-                fits.then(|| Self::Bits(number as u64 & (u64::MAX >> (64 - width))))
+                fits.then(|| Self::Bits(number.cast_unsigned() as u64 & (u64::MAX >> (64 - width))))
             }
         }
     }
@@ -97,9 +97,9 @@ impl NumberFormat {
         let bits = raw_bits(words, self.bytes, self.words);
         let raw = match self.value_type {
             Type::U16 | Type::U32 | Type::U64 | Type::Bool => Value::Unsigned(bits),
-            Type::I16 => Value::Signed(i64::from(bits as u16 as i16)),
-            Type::I32 => Value::Signed(i64::from(bits as u32 as i32)),
-            Type::I64 => Value::Signed(bits as i64),
+            Type::I16 => Value::Signed(i64::from((bits as u16).cast_signed())),
+            Type::I32 => Value::Signed(i64::from((bits as u32).cast_signed())),
+            Type::I64 => Value::Signed(bits.cast_signed()),
             Type::F32 => Value::Float(f64::from(f32::from_bits(bits as u32))),
             Type::F64 => Value::Float(f64::from_bits(bits)),
         };
@@ -234,11 +234,17 @@ pub(crate) mod tests {
                 };
                 let float = |value: f64| value.is_finite().then_some(Value::Float(value));
                 assert_eq!(decode(Type::U16), Some(Value::Unsigned(bits & 0xFFFF)));
-                assert_eq!(decode(Type::I16), Some(Value::Signed((bits as i16).into())));
+                assert_eq!(
+                    decode(Type::I16),
+                    Some(Value::Signed((bits as u16).cast_signed().into()))
+                );
                 assert_eq!(decode(Type::U32), Some(Value::Unsigned(bits & 0xFFFF_FFFF)));
-                assert_eq!(decode(Type::I32), Some(Value::Signed((bits as i32).into())));
+                assert_eq!(
+                    decode(Type::I32),
+                    Some(Value::Signed((bits as u32).cast_signed().into()))
+                );
                 assert_eq!(decode(Type::U64), Some(Value::Unsigned(bits)));
-                assert_eq!(decode(Type::I64), Some(Value::Signed(bits as i64)));
+                assert_eq!(decode(Type::I64), Some(Value::Signed(bits.cast_signed())));
                 assert_eq!(decode(Type::F32), float(f32::from_bits(bits as u32).into()));
                 assert_eq!(decode(Type::F64), float(f64::from_bits(bits)));
             }

@@ -105,7 +105,7 @@ mod tests {
             let value = match random.below(3) {
                 0 if float.is_finite() => Value::Float(float),
                 1 => Value::Unsigned(bits >> random.below(64)),
-                _ => Value::Signed((bits as i64) >> random.below(64)),
+                _ => Value::Signed(bits.cast_signed() >> random.below(64)),
             };
             let read: serde_json::Value =
                 serde_json::from_slice(&row.write(0, &[Some(value)])).unwrap();
