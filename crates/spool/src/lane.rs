@@ -47,8 +47,7 @@ pub(crate) struct Lane {
     next_read: u64,
     /// Damaged records between those and `next_read`.
     lost: u64,
-    /// Damaged records that the head has passed and the spool has not counted yet.
-    passed_lost: u64,
+    passed: Passed,
     tries: u32,
     memory: VecDeque<Queued>,
     memory_bytes: usize,
@@ -59,6 +58,17 @@ pub(crate) struct Lane {
     cursor: u64,
     /// The last entry that was on disk when the journal was opened.
     last_on_disk: Option<Place>,
+}
+
+/// What the head has passed and the spool has not counted yet.
+#[derive(Debug, Default)]
+pub(crate) struct Passed {
+    /// Damaged records.
+    pub(crate) damaged: u64,
+    /// Released entries that were on disk.
+    pub(crate) on_disk: u64,
+    /// Released entries that were in memory only.
+    pub(crate) in_memory: u64,
 }
 
 #[derive(Debug)]
@@ -136,7 +146,7 @@ impl Lane {
             ahead_bytes: 0,
             next_read: 0,
             lost: 0,
-            passed_lost: 0,
+            passed: Passed::default(),
             tries: 0,
             memory: VecDeque::new(),
             memory_bytes: 0,
@@ -149,7 +159,9 @@ impl Lane {
         if !lane.is_absent {
             lane.open_journal()?;
             lane.next_read = lane.journal.as_ref().map_or(0, Journal::start);
-            lane.settle();
+            lane.settle()?;
+            // What comes before the cursor was counted in its time.
+            lane.passed.on_disk = 0;
         }
         Ok(lane)
     }
@@ -226,16 +238,19 @@ impl Lane {
         self.cursor = self.cursor.max(through);
         while self.ahead.front().is_some_and(|ahead| ahead.queued.sequence <= through) {
             self.pop_ahead();
+            self.passed.on_disk += 1;
         }
         while self.memory.front().is_some_and(|queued| queued.sequence <= through) {
             self.pop_memory();
+            self.passed.in_memory += 1;
         }
-        self.settle();
+        // What cannot be read now is passed when it can.
+        self.settle().ok();
     }
 
-    /// How many damaged records were passed since the last call.
-    pub(crate) fn take_passed_lost(&mut self) -> u64 {
-        std::mem::take(&mut self.passed_lost)
+    /// What was passed since the last call.
+    pub(crate) fn take_passed(&mut self) -> Passed {
+        std::mem::take(&mut self.passed)
     }
 
     /// Passes the oldest segment for its room, and returns how many entries that drops: none if
@@ -251,8 +266,11 @@ impl Lane {
         }
         self.discard_last |= is_last;
         self.forget_read_below(boundary);
-        let remaining = self.get(0).ok().flatten().map_or(sequence_next, |first| first.sequence);
-        self.cursor = self.cursor.max(remaining.saturating_sub(1));
+        // If what remains cannot be read now, the cursor stays where it is, which is safe too.
+        if let Ok(first) = self.get(0) {
+            let remaining = first.map_or(sequence_next, |first| first.sequence);
+            self.cursor = self.cursor.max(remaining.saturating_sub(1));
+        }
         Some(boundary.saturating_sub(head))
     }
 
@@ -364,18 +382,15 @@ impl Lane {
         front.unwrap_or(self.next_read - self.lost)
     }
 
-    /// Reads on until the oldest entry is known, so that counts are exact. What cannot be read
-    /// now is told by the next [`get`](Self::get).
-    fn settle(&mut self) {
-        if self.ahead.is_empty() {
-            self.read_one().ok();
-        }
+    /// Reads on until the oldest entry is known, so that counts are exact.
+    fn settle(&mut self) -> Result<(), SpoolError> {
+        if self.ahead.is_empty() { self.read_one().map(drop) } else { Ok(()) }
     }
 
     fn pop_ahead(&mut self) -> Option<u64> {
         let ahead = self.ahead.pop_front()?;
         self.ahead_bytes -= ahead.queued.memory_bytes();
-        self.passed_lost += ahead.lost_before;
+        self.passed.damaged += ahead.lost_before;
         Some(ahead.queued.sequence)
     }
 
@@ -412,6 +427,7 @@ impl Lane {
                     Decoded::Damaged => self.note_lost(offset + 1, 1),
                     Decoded::Passed => {
                         self.pass_lost_at_head();
+                        self.passed.on_disk += 1;
                         self.next_read = offset + 1;
                     }
                     Decoded::Entry(mut ahead) => {
@@ -432,7 +448,7 @@ impl Lane {
     /// Without an entry before them, damaged records are at the head and passed at once.
     fn pass_lost_at_head(&mut self) {
         if self.ahead.is_empty() {
-            self.passed_lost += std::mem::take(&mut self.lost);
+            self.passed.damaged += std::mem::take(&mut self.lost);
         }
     }
 
@@ -557,7 +573,7 @@ impl Lane {
         let segments = self.segments()?;
         let is_last = segments.last().is_none_or(|last| last.as_path() < segment);
         // How many records a last segment had is not known; that there were some is told.
-        self.passed_lost += u64::from(is_last);
+        self.passed.damaged += u64::from(is_last);
         Ok(())
     }
 
@@ -574,7 +590,7 @@ impl Lane {
                 file.sync()
             });
             cut.map_err(|source| disk_error("cut", segment, source))?;
-            self.passed_lost += 1;
+            self.passed.damaged += 1;
         }
         Ok(())
     }
