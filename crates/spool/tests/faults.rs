@@ -1,4 +1,6 @@
 //! What a spool does when the disk is full, read-only, damaged or failing.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stdout, reason = "tests print seeds and figures")]
 
 mod common;
 
@@ -181,7 +183,7 @@ fn any_damage_opens_and_the_rest_is_there() {
 
 /// Overwrites, cuts, empties or removes a file or two.
 fn damage(disk: &SimulatedDisk, random: &mut Random) {
-    for _ in 0..1 + random.below(2) {
+    for _ in 0..=random.below(2) {
         let mut paths = disk.list(Path::new(common::DIRECTORY)).unwrap();
         for importance in Importance::ALL {
             paths.extend(files(disk, importance, "journal"));
@@ -219,13 +221,12 @@ fn without_its_dictionary_a_record_is_damaged_and_passed() {
         spool.sync().unwrap();
         drop(spool);
         let dictionary = files(&disk, Anomalous, "dictionary").remove(0);
-        match is_removed {
-            true => disk.remove(&dictionary).unwrap(),
-            false => {
-                let mut bytes = disk.read(&dictionary).unwrap();
-                bytes[100] ^= 1;
-                disk.replace(&dictionary, &bytes).unwrap();
-            }
+        if is_removed {
+            disk.remove(&dictionary).unwrap();
+        } else {
+            let mut bytes = disk.read(&dictionary).unwrap();
+            bytes[100] ^= 1;
+            disk.replace(&dictionary, &bytes).unwrap();
         }
         let mut spool = open(&disk);
         assert_eq!(numbers(&drain(&mut spool)), (50..60).collect::<Vec<_>>());

@@ -1,14 +1,18 @@
 //! Random lives of a spool on a disk that fills up, fails and loses power, against a model.
+#![expect(clippy::print_stdout, reason = "tests print seeds and figures")]
 
 mod common;
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
-use common::{Random, SMALL, entry, number, try_open};
+use common::power::Powered;
+use common::{DIRECTORY, Random, SMALL, entry, number};
 use twinge_platform::{ManualClock, SimulatedDisk};
 use twinge_spool::{Figures, Importance, Queued, Settings, Spool};
 
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 60;
 const STEPS: u64 = 250;
 const BOUNDS: Settings = Settings { age_seconds_max: 5_000, ..SMALL };
 
@@ -21,9 +25,15 @@ struct Expected {
     is_durable: bool,
 }
 
+fn open(power: &Powered, clock: &ManualClock) -> Spool {
+    let (disk, clock) = (Arc::new(power.clone()), Arc::new(clock.clone()));
+    Spool::open(disk, clock, Path::new(DIRECTORY), BOUNDS).expect("the spool opens")
+}
+
 struct Life {
     random: Random,
     disk: SimulatedDisk,
+    power: Powered,
     clock: ManualClock,
     spool: Spool,
     /// Appended and not released, by sequence number.
@@ -39,11 +49,13 @@ struct Life {
 impl Life {
     fn new(seed: u64) -> Self {
         let (disk, clock) = (SimulatedDisk::new(seed), ManualClock::new(0));
-        let mut spool = try_open(&disk, &clock, BOUNDS).expect("opens");
+        let power = Powered::new(disk.clone());
+        let mut spool = open(&power, &clock);
         Self {
             random: Random(seed * 2 + 1),
             opened: (spool.figures(), 0),
             disk,
+            power,
             clock,
             spool,
             waiting: BTreeMap::new(),
@@ -59,7 +71,7 @@ impl Life {
             0..=8 => self.append(),
             9..=11 => self.sync(),
             12..=14 => self.forward(),
-            15 => self.crash(),
+            15 => self.cut_power(),
             16 => self.disk.set_capacity(self.disk.used_bytes() + self.random.below(60_000)),
             17 | 18 => {
                 self.disk.set_capacity(u64::MAX);
@@ -119,12 +131,25 @@ impl Life {
         }
     }
 
+    /// In the middle of something, or between two calls.
+    fn cut_power(&mut self) {
+        if self.random.below(2) == 0 {
+            self.power.cut_after(self.random.below(25));
+            self.append();
+            self.sync();
+            self.forward();
+            self.sync();
+        }
+        self.crash();
+    }
+
     fn crash(&mut self) {
         self.crashes += 1;
         self.disk.crash();
+        self.power.restore();
         // The device cannot start before it can read, and may start with a full disk.
         self.clock = ManualClock::new(-5);
-        self.spool = try_open(&self.disk, &self.clock, BOUNDS).expect("opens");
+        self.spool = open(&self.power, &self.clock);
         let mut all = Vec::new();
         self.spool.walk(|queued| all.push(queued.clone())).expect("walks");
         self.check_read(&all);

@@ -1,4 +1,5 @@
 //! What a spool does on a good disk: order, bounds, age, and a live path that leaves it alone.
+#![expect(clippy::print_stdout, reason = "tests print seeds and figures")]
 
 mod common;
 
