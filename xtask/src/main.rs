@@ -6,6 +6,7 @@
 #[cfg(feature = "web")]
 mod bindings;
 mod demo;
+mod devices;
 mod fleet;
 mod hubs;
 mod native;
@@ -38,6 +39,11 @@ enum Verb {
         #[command(subcommand)]
         bench: Bench,
     },
+    /// The edge agent as it goes onto devices.
+    Devices {
+        #[command(subcommand)]
+        verb: devices::Verb,
+    },
     /// Train and score public data sets, for an evaluator to judge.
     Quality(quality::Arguments),
     /// Make the JavaScript bindings of the trainer.
@@ -63,6 +69,7 @@ fn main() -> ExitCode {
         Verb::Bench { bench: Bench::Eventhubs(arguments) } => hubs::bench::run(&arguments),
         Verb::Bench { bench: Bench::Checkpoint(arguments) } => hubs::checkpoint::run(&arguments),
         Verb::Bench { bench: Bench::Fleet(arguments) } => fleet::bench(&arguments),
+        Verb::Devices { verb } => devices::run(&verb),
         Verb::Quality(arguments) => quality::run(&arguments),
         #[cfg(feature = "web")]
         Verb::Bindings(arguments) => bindings::run(&arguments),
