@@ -4,6 +4,7 @@ mod hub;
 
 use clap::Parser;
 use std::process::ExitCode;
+use std::time::Duration;
 use twinge_stream::program;
 use twinge_stream::settings::{Defaults, Flags};
 
@@ -21,8 +22,15 @@ struct Arguments {
     hub: hub::HubFlags,
 }
 
-const DEFAULTS: Defaults =
-    Defaults { state: "host-state", verdicts: "verdicts.ndjson", input: None };
+const DEFAULTS: Defaults = Defaults {
+    state: "host-state",
+    verdicts: "verdicts.ndjson",
+    input: None,
+    tables: &["eventhubs"],
+    sink_retry: Duration::from_secs(30),
+    silence: false,
+    journal_mib: 1024,
+};
 
 fn main() -> ExitCode {
     let Arguments { flags, hub } = Arguments::parse();

@@ -7,6 +7,7 @@
 mod bindings;
 mod demo;
 mod devices;
+mod edge;
 mod fleet;
 mod hubs;
 mod native;
@@ -57,6 +58,8 @@ enum Bench {
     Eventhubs(hubs::bench::Arguments),
     /// A checkpoint of many entities: whole, incremental, restored.
     Checkpoint(hubs::checkpoint::Arguments),
+    /// What the agent takes on a device: start, memory, processor time, and how fast it is.
+    Edge(edge::Arguments),
     /// From `trainer publish` to the shadow of every agent of a fleet.
     Fleet(fleet::Arguments),
 }
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Verb::Soak(arguments) => soak::run(&arguments),
         Verb::Bench { bench: Bench::Eventhubs(arguments) } => hubs::bench::run(&arguments),
         Verb::Bench { bench: Bench::Checkpoint(arguments) } => hubs::checkpoint::run(&arguments),
+        Verb::Bench { bench: Bench::Edge(arguments) } => edge::run(&arguments),
         Verb::Bench { bench: Bench::Fleet(arguments) } => fleet::bench(&arguments),
         Verb::Devices { verb } => devices::run(&verb),
         Verb::Quality(arguments) => quality::run(&arguments),
