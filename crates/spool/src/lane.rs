@@ -11,7 +11,7 @@ use twinge_platform::Disk;
 
 use crate::dictionary::Dictionaries;
 use crate::entry::{Importance, Queued};
-use crate::error::{SpoolError, TRIES};
+use crate::error::SpoolError;
 use crate::record;
 use crate::repair;
 use crate::settings::Settings;
@@ -21,6 +21,8 @@ use crate::state::LaneState;
 const AHEAD_BYTES_MAX: usize = 256 << 10;
 /// Records of one write, together, unless a single one is longer.
 const BATCH_BYTES_MAX: u64 = 64 << 10;
+/// What cannot be read for so long counts as damaged. A disk that fails for a moment loses nothing.
+const UNREADABLE_SECONDS_MAX: u64 = 60;
 /// What a journal adds to each record, and to each segment.
 const FRAME_BYTES: u64 = 16;
 const HEADER_BYTES: u64 = 16;
@@ -36,8 +38,6 @@ pub(crate) struct Lane {
     journal: Option<Journal>,
     /// No segment is on disk: one is made when something is written.
     is_absent: bool,
-    /// The journal's file refused to be written because the disk was read-only: open it anew.
-    is_stale: bool,
     /// The last segment holds nothing that is needed and is to be removed for its room.
     discard_last: bool,
     /// Entries read from disk and not released yet.
@@ -48,7 +48,10 @@ pub(crate) struct Lane {
     /// Damaged records between those and `next_read`.
     lost: u64,
     passed: Passed,
-    tries: u32,
+    /// Since when the next place cannot be read, in operating time.
+    unreadable_since: Option<u64>,
+    /// Operating time, as the spool last said.
+    second: u64,
     memory: VecDeque<Queued>,
     memory_bytes: usize,
     /// How many entries at the front of `memory` were appended since `durable_end`.
@@ -140,14 +143,14 @@ impl Lane {
             dictionaries,
             journal: None,
             is_absent: false,
-            is_stale: false,
             discard_last: false,
             ahead: VecDeque::new(),
             ahead_bytes: 0,
             next_read: 0,
             lost: 0,
             passed: Passed::default(),
-            tries: 0,
+            unreadable_since: None,
+            second: 0,
             memory: VecDeque::new(),
             memory_bytes: 0,
             staged: 0,
@@ -164,6 +167,11 @@ impl Lane {
             lane.passed.on_disk = 0;
         }
         Ok(lane)
+    }
+
+    /// Tells the lane the operating time.
+    pub(crate) fn set_second(&mut self, second: u64) {
+        self.second = second;
     }
 
     pub(crate) fn cursor(&self) -> u64 {
@@ -327,10 +335,7 @@ impl Lane {
         let importance = self.importance;
         let journal = self.writable_journal()?;
         let appended = journal.append(batch.records.iter().map(Vec::as_slice));
-        if let Err(source) = appended {
-            self.is_stale |= is_read_only(&source);
-            return Err(segments_error("write", importance, source));
-        }
+        appended.map_err(|source| segments_error("write", importance, source))?;
         self.staged += batch.entries();
         Ok(())
     }
@@ -344,10 +349,7 @@ impl Lane {
             self.note_written();
         }
         self.staged = 0;
-        synced.map_err(|source| {
-            self.is_stale |= is_read_only(&source);
-            segments_error("write", self.importance, source)
-        })
+        synced.map_err(|source| segments_error("write", self.importance, source))
     }
 
     pub(crate) fn walk(&mut self) -> Result<Walk, SpoolError> {
@@ -458,12 +460,14 @@ impl Lane {
             return Ok(Decoded::Passed);
         }
         let dictionary = record.dictionary();
-        let content = match dictionary {
+        let content = match dictionary.map(|number| self.dictionaries.content(number)) {
             None => None,
-            Some(number) => match self.dictionaries.content(number)? {
-                Some(content) => Some(content),
-                None => return Ok(Decoded::Damaged),
-            },
+            Some(Ok(Some(content))) => Some(content),
+            Some(Err(error)) if !self.is_given_up() => return Err(error),
+            Some(Ok(None) | Err(_)) => {
+                dictionary.iter().for_each(|number| self.dictionaries.give_up(*number));
+                return Ok(Decoded::Damaged);
+            }
         };
         let content = content.as_deref().unwrap_or_default();
         Ok(match record.unpack(self.importance, content, self.body_bytes_max) {
@@ -487,7 +491,7 @@ impl Lane {
         }
         match journal.read(from, 1, 0) {
             Ok(mut records) => {
-                self.tries = 0;
+                self.unreadable_since = None;
                 Ok(match records.pop() {
                     Some(record) => Step::Record { offset: from, bytes: record.bytes },
                     None => Step::End,
@@ -516,16 +520,21 @@ impl Lane {
     }
 
     fn read_in_vain(&mut self, from: u64, source: JournalError) -> Result<Step, SpoolError> {
-        self.tries += 1;
         let is_missing = matches!(
             &source,
             JournalError::Disk { source, .. } if source.kind() == ErrorKind::NotFound
         );
-        if self.tries < TRIES && !is_missing {
+        if !is_missing && !self.is_given_up() {
             return Err(segments_error("read", self.importance, source));
         }
-        self.tries = 0;
+        self.unreadable_since = None;
         Ok(self.skip_segment(from))
+    }
+
+    /// Whether what could not be read just now has been so for too long.
+    fn is_given_up(&mut self) -> bool {
+        let since = *self.unreadable_since.get_or_insert(self.second);
+        self.second.saturating_sub(since) >= UNREADABLE_SECONDS_MAX
     }
 
     fn skip_segment(&self, from: u64) -> Step {
@@ -535,9 +544,6 @@ impl Lane {
     }
 
     fn writable_journal(&mut self) -> Result<&mut Journal, SpoolError> {
-        if self.is_stale {
-            self.journal = None;
-        }
         if self.journal.is_none() {
             self.open_journal()?;
         }
@@ -561,7 +567,6 @@ impl Lane {
         self.last_on_disk = last_record(&mut journal, &mut self.dictionaries);
         self.journal = Some(journal);
         self.is_absent = false;
-        self.is_stale = false;
         self.forget_written();
         Ok(())
     }
@@ -663,14 +668,6 @@ fn last_of(journal: &mut Journal, mut from: u64, dictionaries: &mut Dictionaries
         }
     }
     last
-}
-
-fn is_read_only(error: &JournalError) -> bool {
-    matches!(
-        error,
-        JournalError::Disk { source, .. } | JournalError::Sync { source, .. }
-            if source.kind() == ErrorKind::ReadOnlyFilesystem
-    )
 }
 
 fn segments_error(

@@ -138,7 +138,7 @@ impl Spool {
     ///
     /// # Errors
     /// `Segments`, `Disk`: the oldest cannot be read; call again. A place that stays unreadable
-    /// counts as damaged after the third try.
+    /// for a minute counts as damaged.
     pub fn peek(
         &mut self,
         entries_max: usize,
@@ -319,6 +319,7 @@ impl Spool {
             return;
         }
         self.expired = second;
+        self.lanes.iter_mut().for_each(|lane| lane.set_second(second));
         let age_max = self.settings.age_seconds_max;
         for importance in Importance::ALL {
             let mut count = 0;

@@ -5,7 +5,9 @@
 mod common;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use common::power::Powered;
 use common::{
     Random, SMALL, append_all, check_accounts, drain, entry, number, numbers, open, try_open,
     verdict,
@@ -276,4 +278,90 @@ fn one_failed_operation_loses_nothing() {
     }
     println!("{operations} operations, {failed} failures told");
     assert!(operations > 50 && failed > 10);
+}
+
+/// A spool at its bound drops a segment for what is appended; the power goes at each operation.
+#[test]
+fn power_lost_while_dropping_loses_no_count() {
+    let mut cuts = 0;
+    for operations in 0.. {
+        let disk = SimulatedDisk::new(operations);
+        let power = Powered::new(disk.clone());
+        let mut spool = open_powered(&power);
+        append_all(&mut spool, Normal, 0..1_200, 1_000);
+        spool.sync().unwrap();
+        let before = spool.figures();
+        assert!(before.normal.dropped.room > 0);
+        power.cut_after(operations);
+        append_all(&mut spool, Anomalous, 1_200..1_260, 1_000);
+        let is_done = spool.sync().is_ok();
+        disk.crash();
+        power.restore();
+        let mut spool = open_powered(&power);
+        let after = spool.figures().normal;
+        let known = before.normal.entries + before.normal.dropped.room;
+        assert!(after.entries + after.dropped.room >= known, "{operations}: {after:?}");
+        assert!(power.peak_bytes() <= SMALL.bytes_max);
+        if is_done {
+            break;
+        }
+        cuts += 1;
+    }
+    assert!(cuts > 10, "{cuts} operations");
+}
+
+/// A repair copies part of a segment; that must not lead beyond the bound either.
+#[test]
+fn the_bound_holds_while_damage_is_mended() {
+    let disk = SimulatedDisk::new(0);
+    let power = Powered::new(disk.clone());
+    let mut spool = open_powered(&power);
+    append_all(&mut spool, Anomalous, 0..1_500, 1_000);
+    spool.sync().unwrap();
+    let held = spool.figures().entries();
+    drop(spool);
+    let segments = files(&disk, Anomalous, "journal");
+    for path in &segments {
+        let mut bytes = disk.read(path).unwrap();
+        if bytes.len() > 1_000 {
+            bytes[500] ^= 1;
+            disk.replace(path, &bytes).unwrap();
+        }
+    }
+    let mut spool = open_powered(&power);
+    let kept = drain(&mut spool).len() as u64;
+    let damaged = spool.figures().anomalous.dropped.damage;
+    assert_eq!(kept + damaged, held);
+    assert!((1..=segments.len() as u64).contains(&damaged), "{damaged}");
+    let peak = power.peak_bytes();
+    assert!(peak <= SMALL.bytes_max, "{peak} bytes");
+}
+
+fn open_powered(power: &Powered) -> Spool {
+    let (disk, clock) = (Arc::new(power.clone()), Arc::new(ManualClock::new(0)));
+    Spool::open(disk, clock, Path::new(common::DIRECTORY), SMALL).unwrap()
+}
+
+/// Reads fail for a moment, then for longer than the spool waits.
+#[test]
+fn what_cannot_be_read_counts_as_damaged_after_a_minute() {
+    let disk = SimulatedDisk::new(0);
+    let clock = ManualClock::new(0);
+    let mut spool = try_open(&disk, &clock, SMALL).unwrap();
+    append_all(&mut spool, Anomalous, 0..400, 1_000);
+    spool.sync().unwrap();
+    drop(spool);
+    for waited in [59, 60] {
+        clock.advance(1_000);
+        let mut spool = try_open(&disk, &clock, SMALL).unwrap();
+        // The first segment was read ahead by opening; what fails is to open the second.
+        for second in [0, waited] {
+            clock.advance(second * 1_000);
+            disk.fail_after(0);
+            assert!(spool.peek(1_000, 1 << 20).unwrap().len() < 400);
+        }
+        let kept = spool.peek(1_000, 1 << 20).unwrap().len();
+        assert_eq!(kept == 400, waited < 60, "{kept} after {waited} s");
+        assert!(kept > 200);
+    }
 }

@@ -12,7 +12,7 @@ use common::{DIRECTORY, Random, SMALL, entry, number};
 use twinge_platform::{ManualClock, SimulatedDisk};
 use twinge_spool::{Figures, Importance, Queued, Settings, Spool};
 
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 40;
 const STEPS: u64 = 250;
 const BOUNDS: Settings = Settings { age_seconds_max: 5_000, ..SMALL };
 
@@ -67,7 +67,7 @@ impl Life {
     }
 
     fn step(&mut self) {
-        match self.random.below(20) {
+        match self.random.below(21) {
             0..=8 => self.append(),
             9..=11 => self.sync(),
             12..=14 => self.forward(),
@@ -77,10 +77,11 @@ impl Life {
                 self.disk.set_capacity(u64::MAX);
                 self.clock.advance(self.random.below(200_000));
             }
+            19 => self.turn_read_only(),
             _ => self.disk.fail_after(self.random.below(12)),
         }
-        let used = self.disk.used_bytes();
-        assert!(used <= BOUNDS.bytes_max, "{used} bytes on disk");
+        let peak = self.power.peak_bytes();
+        assert!(peak <= BOUNDS.bytes_max, "{peak} bytes on disk");
         self.check_accounts();
     }
 
@@ -134,19 +135,25 @@ impl Life {
     /// In the middle of something, or between two calls.
     fn cut_power(&mut self) {
         if self.random.below(2) == 0 {
-            self.power.cut_after(self.random.below(25));
+            self.turn_read_only();
+        }
+        self.crash();
+    }
+
+    /// The disk refuses everything for a while, from the middle of something on.
+    fn turn_read_only(&mut self) {
+        self.power.cut_after(self.random.below(25));
+        for _ in 0..2 {
             self.append();
             self.sync();
             self.forward();
-            self.sync();
         }
-        self.crash();
+        self.power.restore();
     }
 
     fn crash(&mut self) {
         self.crashes += 1;
         self.disk.crash();
-        self.power.restore();
         // The device cannot start before it can read, and may start with a full disk.
         self.clock = ManualClock::new(-5);
         self.spool = open(&self.power, &self.clock);
