@@ -465,7 +465,9 @@ impl Lane {
             Some(Ok(Some(content))) => Some(content),
             Some(Err(error)) if !self.is_given_up() => return Err(error),
             Some(Ok(None) | Err(_)) => {
-                dictionary.iter().for_each(|number| self.dictionaries.give_up(*number));
+                if let Some(number) = dictionary {
+                    self.dictionaries.give_up(number);
+                }
                 return Ok(Decoded::Damaged);
             }
         };
