@@ -9,9 +9,9 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use twinge_platform::{Disk, SimulatedDisk, SystemClock};
-use twinge_stream::assembly::{DetectorPlan, Input, Origin, Plan};
+use twinge_stream::assembly::{AssemblyError, DetectorPlan, Input, Origin, Plan};
 use twinge_stream::device::DevicePlan;
-use twinge_stream::pump::{Reports, Settings};
+use twinge_stream::pump::{PumpError, Report, Reports, Settings};
 use twinge_stream::silence::SilenceSettings;
 use twinge_testkit::{Kind, MadeModule};
 use twinge_trust::Anchor;
@@ -25,7 +25,7 @@ struct Program {
     intake: twinge_stream::Intake,
     reports: Reports,
     stop: CancellationToken,
-    running: tokio::task::JoinHandle<()>,
+    running: tokio::task::JoinHandle<Result<Report, AssemblyError>>,
 }
 
 /// Hands out what a program lets an extension see.
@@ -85,7 +85,7 @@ impl Program {
             plan(directory.path()).assemble(simulated, clock, tracker, extension).await.unwrap();
         let stop = CancellationToken::new();
         let until = stop.clone();
-        let running = tokio::spawn(async move { drop(assembly.run(until).await.unwrap()) });
+        let running = tokio::spawn(assembly.run(until));
         let surroundings = peeped.recv().await.unwrap();
         let intake = surroundings.intake.clone().unwrap();
         let reports = surroundings.reports.clone();
@@ -114,11 +114,11 @@ impl Program {
         }
     }
 
-    async fn stop(self) {
+    async fn stop(self) -> Result<Report, AssemblyError> {
         self.stop.cancel();
         let Self { intake, running, .. } = self;
         drop(intake);
-        tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap()
     }
 }
 
@@ -140,7 +140,7 @@ async fn a_full_disk_is_waited_for() {
     program.wait_for("the end of trouble", |program| program.trouble().is_none()).await;
     program.send(accepted).await.unwrap();
     program.wait_for("the last verdict", |program| program.verdicts() == accepted + 1).await;
-    program.stop().await;
+    program.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -154,6 +154,7 @@ async fn a_disk_that_turns_read_only_takes_nothing_and_stops_nothing() {
     program.send(1).await.unwrap();
     program.wait_for("the second verdict", |program| program.verdicts() == 2).await;
     program.disk.set_read_only(true);
-    // Told to stop while nothing can be written, it ends all the same.
-    program.stop().await;
+    // Told to stop while nothing can be written, it ends all the same, and says what was not.
+    let error = program.stop().await.unwrap_err();
+    assert!(matches!(error, AssemblyError::Pump(PumpError::Stopped(_))), "{error}");
 }
