@@ -12,6 +12,7 @@ use common::{
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use proptest::strategy::Strategy as Generated;
 use proptest::test_runner::RngSeed;
 use twinge_contract::abi::Outcome;
 use twinge_engine::{Budget, Scorer, Strategy};
@@ -33,7 +34,7 @@ fn rows_of(world: &TrainedWorld, seed: u64, missing_share: f64, count: usize) ->
 }
 
 /// Values at the edges of what an `f64` can hold, and ordinary ones to go on with.
-fn wild() -> impl Strategy<Value = f64> {
+fn wild() -> impl Generated<Value = f64> {
     let edges = vec![
         f64::NAN,
         -f64::NAN,
