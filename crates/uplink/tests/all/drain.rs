@@ -375,6 +375,21 @@ async fn a_stop_waits_a_little_for_what_is_on_its_way() {
     }
 }
 
+/// Each part of a batch that is cut up would be another wait.
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_between_the_parts_of_a_batch() {
+    let slow = Act::TakeAfter(Duration::from_millis(1_500));
+    let script = std::iter::once(Act::RefuseAll).chain(std::iter::repeat_n(slow, 100)).collect();
+    let settings = DrainSettings { entries_per_second: 10.0, ..DrainSettings::default() };
+    let (running, drain) = Running::prepared(100, settings, Cloud { script, ..Cloud::default() });
+    running.tracker.spawn(drain.run(running.stop.clone()));
+    until("a part is on its way", || running.tries().len() == 3).await;
+    running.stop().await;
+    let arrived = running.arrived().len();
+    assert_eq!((running.tries().len(), running.backlog.len()), (3, 100 - arrived));
+    assert!(arrived > 0 && arrived < 100, "{arrived}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stop_ends_every_wait() {
     for script in [vec![], vec![Act::Away(Some(Duration::from_mins(30)))], vec![Act::Away(None); 9]]
