@@ -24,9 +24,6 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 /// Messages that the sender hands over at once.
 const BURST: u32 = 4_096;
 
-/// Clock ticks in a second, as `/proc` counts them on Linux.
-const TICKS_PER_SECOND: f64 = 100.0;
-
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -82,14 +79,14 @@ async fn measure(
     let receiving = async {
         // Answered after the subscription, which is then in place.
         publisher.publish("ready", "", Options::default()).await?;
-        let mut source = start()?;
+        let source = start()?;
         let (wall, processor) = receive(&mut messages, count).await?;
         stop.cancel();
-        Ok::<_, Box<dyn Error>>((source.wait()?, wall, processor))
+        Ok::<_, Box<dyn Error>>((source, wall, processor))
     };
     let (outcome, ()) = tokio::join!(receiving, driver.run(stop.clone()));
-    let (status, wall, processor) = outcome?;
-    if !status.success() {
+    let (mut source, wall, processor) = outcome?;
+    if !source.wait()?.success() {
         return Err("the other process failed".into());
     }
     report(&format!("{:?} from {what}", settings.version), count, wall, processor)
@@ -112,13 +109,12 @@ async fn receive(messages: &mut Messages, count: u32) -> Outcome<(f64, f64)> {
     Ok((wall.elapsed().as_secs_f64(), processor_seconds()? - processor))
 }
 
-/// The time that this process has spent on the processor, in seconds.
+/// The time that this process, which has one thread, has spent on the processor, in seconds.
 fn processor_seconds() -> Outcome<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    // The name in brackets may hold blanks; user and system time are the 12th and 13th after it.
-    let fields = stat.rsplit_once(')').ok_or("/proc/self/stat has no name")?.1;
-    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
-    Ok(ticks.sum::<Result<f64, _>>()? / TICKS_PER_SECOND)
+    let statistics = std::fs::read_to_string("/proc/self/schedstat")?;
+    let nanoseconds =
+        statistics.split_whitespace().next().ok_or("/proc/self/schedstat is empty")?;
+    Ok(nanoseconds.parse::<f64>()? / 1e9)
 }
 
 fn report(what: &str, count: u32, wall: f64, processor: f64) -> Outcome<()> {
