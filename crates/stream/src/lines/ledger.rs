@@ -234,10 +234,10 @@ impl Ledger {
     }
 
     /// A generation is known better.
-    pub(super) fn set_head(&mut self, number: u64, head: Head) -> Result<(), LinesError> {
+    pub(super) fn set_head(&mut self, number: u64, head: &Head) -> Result<(), LinesError> {
         let mut content = self.content.clone();
         for known in content.generations.iter_mut().filter(|known| known.number == number) {
-            known.head = head.clone();
+            known.head.clone_from(head);
         }
         self.save(content)
     }

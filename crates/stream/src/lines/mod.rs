@@ -107,7 +107,7 @@ enum Input {
         ended: bool,
     },
     Follow {
-        tail: Tail,
+        tail: Box<Tail>,
         /// Events come in as they are read.
         clock: Arc<dyn Clock>,
     },
@@ -131,7 +131,7 @@ impl Lines {
         disk: &Arc<dyn Disk>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, LinesError> {
-        let tail = Tail::open(path, state, disk)?;
+        let tail = Box::new(Tail::open(path, state, disk)?);
         let identity = tail.name().to_owned();
         let input = Input::Follow { tail, clock: Arc::clone(clock) };
         Ok(Self { identity, input, started_ms: clock.now_ms(), line: 0 })

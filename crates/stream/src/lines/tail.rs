@@ -93,13 +93,13 @@ impl Tail {
             return self.ledger.forget();
         }
         match self.ledger.get(number).cloned() {
-            Some(known) => match self.find(&known, byte)? {
-                Some((path, file)) => self.read(&known, path, file, byte),
-                None => {
-                    self.lose(known);
-                    Ok(())
+            Some(known) => {
+                if let Some((path, file)) = self.find(&known, byte)? {
+                    return self.read(&known, path, file, byte);
                 }
-            },
+                self.lose(known);
+                Ok(())
+            }
             None if start.position == 0 => Ok(()),
             None if number == 0 => self.adopt(byte),
             None => {
@@ -144,7 +144,7 @@ impl Tail {
     fn at_end(&mut self) -> Result<Step, LinesError> {
         let Some(current) = &mut self.current else { return self.begin() };
         if let Some(head) = current.reader.better_head()? {
-            match self.ledger.set_head(current.number, head.clone()) {
+            match self.ledger.set_head(current.number, &head) {
                 Ok(()) => current.reader.set_head(head),
                 Err(error) => return Ok(self.wait_for(&error)),
             }

@@ -331,14 +331,13 @@ async fn a_checkpoint_from_before_ledgers_is_carried_on() {
     let mut reading = place.resume(Mark { offset: 1, position: 2 }).await;
     assert_eq!(reading.source.place("d").source, format!("tail-{first_line}"));
     assert_eq!(reading.rest(), ["b"]);
-    let mut short = place.follow();
     place.disk.remove(&ledger_of(&place)).unwrap();
-    let start = Start { offset: Some(9), position: 99, epoch: 1 };
-    assert!(matches!(
-        Place::follow(&place).seek(start).await,
-        Err(SourceError::Lines(LinesError::Cut { position: 99, .. }))
-    ));
-    drop(short.seek(Start::default()).await);
+    let beyond = Start { offset: Some(9), position: 99, epoch: 1 };
+    let refused = place.follow().seek(beyond).await;
+    assert!(
+        matches!(refused, Err(SourceError::Lines(LinesError::Cut { position: 99, .. }))),
+        "{refused:?}"
+    );
 }
 
 fn ledger_of(place: &Place) -> PathBuf {
