@@ -1,5 +1,10 @@
 //! Modules that are broken or mean harm: each is refused or stopped in time, with an error that
 //! tells why, without a panic and without a trace in the caller's states.
+#![cfg(any(feature = "compiler", feature = "interpreter"))]
+#![expect(
+    clippy::unwrap_used,
+    reason = "these are tests, made by a macro of functions that are none"
+)]
 
 mod common;
 

@@ -1,5 +1,10 @@
-//! Trained modules, compiled and interpreted, against the same detector run natively: the same bits for any
-//! events, however the stream is cut, saved and restored, and for the wildest inputs.
+//! Trained modules, compiled and interpreted, against the same detector run natively: the same bits
+//! for any events, however the stream is cut, saved and restored, and for the wildest inputs.
+#![cfg(any(feature = "compiler", feature = "interpreter"))]
+#![expect(
+    clippy::unwrap_used,
+    reason = "these are tests, made by a macro of functions that are none"
+)]
 
 mod common;
 
