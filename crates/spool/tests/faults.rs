@@ -1,0 +1,335 @@
+//! What a spool does when the disk is full, read-only, damaged or failing.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use common::{
+    Random, SMALL, append_all, check_accounts, drain, entry, number, numbers, open, try_open,
+    verdict,
+};
+use twinge_platform::{Disk, ManualClock, SimulatedDisk};
+use twinge_spool::Importance::{self, Anomalous, Normal};
+use twinge_spool::Spool;
+
+fn files(disk: &SimulatedDisk, importance: Importance, extension: &str) -> Vec<PathBuf> {
+    let directory = Path::new(common::DIRECTORY).join(importance.name());
+    let mut files = disk.list(&directory).unwrap();
+    files.retain(|path| path.extension().is_some_and(|found| found == extension));
+    files
+}
+
+#[test]
+fn on_a_full_disk_normal_entries_make_room() {
+    let disk = SimulatedDisk::new(0);
+    let mut spool = open(&disk);
+    append_all(&mut spool, Normal, 0..400, 1_000);
+    spool.sync().unwrap();
+    disk.set_capacity(disk.used_bytes() + 10);
+    append_all(&mut spool, Anomalous, 400..500, 1_000);
+    spool.sync().unwrap();
+    let figures = spool.figures();
+    assert_eq!((figures.anomalous.entries, figures.anomalous.memory_entries), (100, 0));
+    assert!((80..200).contains(&figures.normal.dropped.room), "{figures:?}");
+    check_accounts(&figures, 500);
+    drop(spool);
+    let mut spool = open(&disk);
+    assert_eq!(spool.figures().normal.dropped, figures.normal.dropped, "counted durably");
+    assert_eq!(numbers(&drain(&mut spool)), (figures.normal.dropped.room..500).collect::<Vec<_>>());
+}
+
+#[test]
+fn on_a_disk_full_of_anomalies_sync_tells_and_nothing_is_lost() {
+    let disk = SimulatedDisk::new(0);
+    let mut spool = open(&disk);
+    append_all(&mut spool, Anomalous, 0..300, 1_000);
+    spool.sync().unwrap();
+    disk.set_capacity(disk.used_bytes() + 100);
+    append_all(&mut spool, Anomalous, 300..330, 1_000);
+    let error = spool.sync().unwrap_err();
+    assert!(error.is_backpressure(), "{error}");
+    assert!(spool.figures().last_error.is_some_and(|told| told.contains("anomalous")));
+    assert_eq!(numbers(&spool.peek(1_000, 1 << 20).unwrap()), (0..330).collect::<Vec<_>>());
+    disk.set_capacity(u64::MAX);
+    spool.sync().unwrap();
+    assert_eq!(spool.figures().last_error, None);
+    disk.crash();
+    assert_eq!(numbers(&drain(&mut open(&disk))), (0..330).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_read_only_disk_leaves_the_spool_in_memory() {
+    let disk = SimulatedDisk::new(0);
+    let mut spool = open(&disk);
+    append_all(&mut spool, Normal, 0..200, 1_000);
+    append_all(&mut spool, Anomalous, 200..210, 1_000);
+    spool.sync().unwrap();
+    disk.set_read_only(true);
+    append_all(&mut spool, Anomalous, 210..220, 1_000);
+    append_all(&mut spool, Normal, 220..420, 1_000);
+    assert!(!spool.sync().unwrap_err().is_backpressure());
+    check_read_only(&mut spool, 420);
+    // A restart reads the disk as well, but what was only in memory is gone.
+    let mut restarted = open(&disk);
+    assert_eq!(numbers(&restarted.peek(1_000, 1 << 20).unwrap()), (0..210).collect::<Vec<_>>());
+    drop(restarted);
+    let read = spool.peek(100, 1 << 20).unwrap();
+    assert_eq!(numbers(&read), (0..100).collect::<Vec<_>>());
+    spool.release(read[99].sequence);
+    disk.set_read_only(false);
+    spool.sync().unwrap();
+    assert_eq!(spool.figures().last_error, None);
+    check_accounts(&spool.figures(), 420);
+    disk.crash();
+    let kept = numbers(&drain(&mut open(&disk)));
+    assert_eq!(kept[..120], (100..220).collect::<Vec<_>>());
+    assert_eq!(*kept.last().unwrap(), 419);
+}
+
+/// Normal entries left the memory first, and everything on disk can still be read.
+fn check_read_only(spool: &mut Spool, appended: u64) {
+    let figures = spool.figures();
+    check_accounts(&figures, appended);
+    assert!(figures.last_error.is_some() && figures.normal.dropped.room > 100, "{figures:?}");
+    assert_eq!((figures.anomalous.entries, figures.anomalous.memory_entries), (20, 10));
+    let held = figures.normal.memory_bytes + figures.anomalous.memory_bytes;
+    assert!(held <= SMALL.memory_bytes_max as u64);
+    let read = numbers(&spool.peek(1_000, 1 << 21).unwrap());
+    assert_eq!(read[..220], (0..220).collect::<Vec<_>>());
+    assert_eq!(read.len() as u64, figures.entries());
+}
+
+#[test]
+fn a_spool_begun_on_a_read_only_disk_works_in_memory() {
+    let disk = SimulatedDisk::new(0);
+    disk.set_read_only(true);
+    let mut spool = open(&disk);
+    append_all(&mut spool, Normal, 0..10, 100);
+    assert!(spool.sync().is_err());
+    assert_eq!(numbers(&spool.peek(100, 1 << 20).unwrap()), (0..10).collect::<Vec<_>>());
+    disk.set_read_only(false);
+    spool.sync().unwrap();
+    assert_eq!(numbers(&drain(&mut open(&disk))), (0..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_flipped_bit_costs_one_entry_or_two() {
+    const SEED: u64 = 5;
+    println!("seed {SEED}");
+    let mut random = Random(SEED);
+    let disk = SimulatedDisk::new(SEED);
+    let mut spool = open(&disk);
+    append_all(&mut spool, Anomalous, 0..300, 500);
+    spool.sync().unwrap();
+    drop(spool);
+    let segments = files(&disk, Anomalous, "journal");
+    assert!(segments.len() > 2);
+    let contents: Vec<_> = segments.iter().map(|path| disk.read(path).unwrap()).collect();
+    for _ in 0..200 {
+        for path in files(&disk, Anomalous, "journal") {
+            disk.remove(&path).unwrap();
+        }
+        let damaged = random.below(segments.len() as u64) as usize;
+        for (index, path) in segments.iter().enumerate() {
+            let mut bytes = contents[index].clone();
+            let bit = 16 * 8 + random.below((bytes.len() as u64 - 16) * 8) as usize;
+            if index == damaged {
+                bytes[bit / 8] ^= 1 << (bit % 8);
+            }
+            disk.replace(path, &bytes).unwrap();
+        }
+        disk.remove(Path::new("/spool/state")).unwrap();
+        check_almost_all(&disk);
+    }
+}
+
+fn check_almost_all(disk: &SimulatedDisk) {
+    let mut spool = open(disk);
+    let kept = numbers(&drain(&mut spool));
+    assert!(kept.is_sorted_by(|a, b| a < b));
+    assert!(kept.len() >= 298, "{} of 300 are left", kept.len());
+    let counted = spool.figures().anomalous.dropped.damage;
+    // A flip in the very last record looks like a torn write, which is nobody's loss.
+    let torn = u64::from(!kept.contains(&299));
+    assert_eq!(counted + torn, 300 - kept.len() as u64);
+}
+
+#[test]
+fn any_damage_opens_and_the_rest_is_there() {
+    for seed in 1..150 {
+        println!("seed {seed}");
+        let mut random = Random(seed);
+        let disk = SimulatedDisk::new(seed);
+        let mut spool = open(&disk);
+        for number in 0..500 {
+            let importance = if number % 5 == 0 { Anomalous } else { Normal };
+            spool.append(entry(importance, number, 700)).unwrap();
+        }
+        spool.sync().unwrap();
+        drop(spool);
+        damage(&disk, &mut random);
+        let mut spool = open(&disk);
+        let kept = numbers(&drain(&mut spool));
+        assert!(kept.len() > 150, "{} of 500", kept.len());
+        append_all(&mut spool, Anomalous, 500..510, 100);
+        spool.sync().unwrap();
+        drop(spool);
+        let again = numbers(&drain(&mut open(&disk)));
+        assert_eq!(again[again.len() - 10..], (500..510).collect::<Vec<_>>());
+    }
+}
+
+/// Overwrites, cuts, empties or removes a file or two.
+fn damage(disk: &SimulatedDisk, random: &mut Random) {
+    for _ in 0..1 + random.below(2) {
+        let mut paths = disk.list(Path::new(common::DIRECTORY)).unwrap();
+        for importance in Importance::ALL {
+            paths.extend(files(disk, importance, "journal"));
+            paths.extend(files(disk, importance, "dictionary"));
+        }
+        let path = &paths[random.below(paths.len() as u64) as usize];
+        let mut bytes = disk.read(path).unwrap();
+        match random.below(4) {
+            0 => bytes.truncate(random.below(bytes.len() as u64 + 1) as usize),
+            1 if !bytes.is_empty() => {
+                let start = random.below(bytes.len() as u64) as usize;
+                let end = bytes.len().min(start + 1 + random.below(3_000) as usize);
+                bytes[start..end].iter_mut().for_each(|byte| *byte = random.below(256) as u8);
+            }
+            2 => bytes.iter_mut().take(8).for_each(|byte| *byte ^= 0x20),
+            _ => {
+                disk.remove(path).unwrap();
+                continue;
+            }
+        }
+        disk.replace(path, &bytes).unwrap();
+    }
+}
+
+#[test]
+fn without_its_dictionary_a_record_is_damaged_and_passed() {
+    for is_removed in [true, false] {
+        let disk = SimulatedDisk::new(0);
+        let mut spool = open(&disk);
+        let mut random = Random(1);
+        for offset in 0..50 {
+            spool.append(verdict(&mut random, offset, Anomalous)).unwrap();
+        }
+        append_all(&mut spool, Normal, 50..60, 100);
+        spool.sync().unwrap();
+        drop(spool);
+        let dictionary = files(&disk, Anomalous, "dictionary").remove(0);
+        match is_removed {
+            true => disk.remove(&dictionary).unwrap(),
+            false => {
+                let mut bytes = disk.read(&dictionary).unwrap();
+                bytes[100] ^= 1;
+                disk.replace(&dictionary, &bytes).unwrap();
+            }
+        }
+        let mut spool = open(&disk);
+        assert_eq!(numbers(&drain(&mut spool)), (50..60).collect::<Vec<_>>());
+        assert_eq!(spool.figures().anomalous.dropped.damage, 50);
+        spool.append(verdict(&mut random, 50, Anomalous)).unwrap();
+        spool.sync().unwrap();
+        drop(spool);
+        assert_eq!(drain(&mut open(&disk)).len(), 1, "a new one has another number");
+    }
+}
+
+/// Fails each operation of a short life in turn.
+#[test]
+fn one_failed_operation_loses_nothing() {
+    let mut operations = 0;
+    let mut failed = 0;
+    for at in 0.. {
+        let disk = SimulatedDisk::new(at);
+        let clock = ManualClock::new(0);
+        disk.fail_after(at);
+        let Ok(mut spool) = try_open(&disk, &clock, SMALL) else {
+            failed += 1;
+            continue;
+        };
+        for step in 0..6 {
+            let importance = if step % 2 == 0 { Anomalous } else { Normal };
+            append_all(&mut spool, importance, step * 30..step * 30 + 30, 1_000);
+            if spool.sync().is_err() {
+                failed += 1;
+                spool.sync().unwrap();
+            }
+        }
+        drop(spool);
+        // Opening may be what fails.
+        let mut spool = try_open(&disk, &clock, SMALL).unwrap_or_else(|_| open(&disk));
+        let mut kept = Vec::new();
+        while kept.len() < 180 {
+            let Ok(read) = spool.peek(50, 1 << 20) else { continue };
+            spool.release(read.last().expect("there are more").sequence);
+            kept.extend(read.iter().map(|queued| number(&queued.entry)));
+        }
+        assert_eq!(kept, (0..180).collect::<Vec<_>>(), "operation {at}");
+        operations = operations.max(disk.operations());
+        if at > operations {
+            break;
+        }
+    }
+    println!("{operations} operations, {failed} failures told");
+    assert!(operations > 50 && failed > 10);
+}
+
+/// Counts warnings.
+#[derive(Clone, Default)]
+struct Warnings(Arc<AtomicU64>, Arc<Mutex<String>>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        event.record(self);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+impl tracing::field::Visit for &Warnings {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "normal_room" {
+            *self.1.lock().unwrap() = format!("{value:?}");
+        }
+    }
+}
+
+#[test]
+fn drops_are_told_once_a_minute_with_their_sum() {
+    let warnings = Warnings::default();
+    tracing::subscriber::with_default(warnings.clone(), || {
+        let clock = ManualClock::new(0);
+        let mut spool = try_open(&SimulatedDisk::new(0), &clock, SMALL).unwrap();
+        append_all(&mut spool, Normal, 0..5_000, 1_000);
+        assert_eq!(warnings.0.load(Ordering::SeqCst), 1);
+        let told: u64 = warnings.1.lock().unwrap().parse().unwrap();
+        clock.advance(59_000);
+        append_all(&mut spool, Normal, 5_000..5_100, 1_000);
+        assert_eq!(warnings.0.load(Ordering::SeqCst), 1);
+        clock.advance(1_000);
+        spool.peek(1, 1).unwrap();
+        assert_eq!(warnings.0.load(Ordering::SeqCst), 2);
+        let more: u64 = warnings.1.lock().unwrap().parse().unwrap();
+        assert_eq!(told + more, spool.figures().normal.dropped.room);
+    });
+}
