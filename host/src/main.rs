@@ -1,11 +1,12 @@
 //! The cloud host: events in, verdicts out, several detectors side by side.
 
+mod devices;
 mod hub;
 
 use clap::Parser;
 use std::process::ExitCode;
 use twinge_stream::program;
-use twinge_stream::settings::{Defaults, Flags};
+use twinge_stream::settings::{Defaults, Flags, Settings};
 
 /// Score events with one or more detectors.
 ///
@@ -19,12 +20,18 @@ struct Arguments {
     flags: Flags,
     #[command(flatten)]
     hub: hub::HubFlags,
+    #[command(flatten)]
+    devices: devices::DeviceFlags,
 }
 
 const DEFAULTS: Defaults =
     Defaults { state: "host-state", verdicts: "verdicts.ndjson", input: None };
 
 fn main() -> ExitCode {
-    let Arguments { flags, hub } = Arguments::parse();
-    program::main(&flags, &DEFAULTS, Box::new(move |settings| hub.extend(settings)))
+    let Arguments { flags, hub, devices } = Arguments::parse();
+    let extend = move |settings: &mut Settings| {
+        devices.extend(settings)?;
+        hub.extend(settings)
+    };
+    program::main(&flags, &DEFAULTS, Box::new(extend))
 }

@@ -26,6 +26,7 @@ pub mod partitions;
 pub mod program;
 pub mod pump;
 mod reporter;
+pub mod rights;
 pub mod settings;
 pub mod shutdown;
 pub mod sightings;

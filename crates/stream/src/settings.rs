@@ -3,6 +3,9 @@
 use crate::assembly::{DetectorPlan, Input, Origin, Plan};
 use crate::device::DevicePlan;
 use crate::pump;
+#[cfg(feature = "adls")]
+use crate::rights::DeskPlan;
+use crate::rights::RightsPlan;
 use crate::sink::HUB_PREFIX;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -110,6 +113,13 @@ pub struct Flags {
     /// File of anomalies with all that it takes to replay them; - is standard output.
     #[arg(long, env = "TWINGE_AUDITS")]
     audits: Option<String>,
+    /// Host that gives this device rights on the registry, such as <https://twinge.example.com>; it
+    /// is asked whenever those at hand come to their end.
+    #[arg(long, env = "TWINGE_RIGHTS")]
+    rights: Option<String>,
+    /// Certificates that the host's may be signed with, in PEM [default: the system's].
+    #[arg(long, env = "TWINGE_RIGHTS_CA")]
+    rights_ca: Option<PathBuf>,
     /// Milliseconds that a module's call may take [default: 1000].
     #[arg(long, env = "TWINGE_DEADLINE_MS")]
     deadline_ms: Option<u64>,
@@ -141,9 +151,16 @@ pub struct Settings {
     enrolment: Option<PathBuf>,
     fields: Option<Vec<String>>,
     audits: Option<String>,
+    rights: Option<String>,
+    rights_ca: Option<PathBuf>,
     detector: Vec<DetectorSettings>,
     /// Settings of a program that has Event Hubs; it reads them itself.
     eventhubs: Option<toml::Value>,
+    /// Settings of a program that gives rights to devices; it reads them itself.
+    devices: Option<toml::Value>,
+    #[cfg(feature = "adls")]
+    #[serde(skip)]
+    desk: Option<DeskPlan>,
     #[serde(skip)]
     uses_hub: bool,
 }
@@ -180,6 +197,23 @@ impl Settings {
     /// The table `[eventhubs]`, for a program that knows what to do with it.
     pub fn take_eventhubs(&mut self) -> Option<toml::Value> {
         self.eventhubs.take()
+    }
+
+    /// The table `[devices]`, for a program that knows what to do with it.
+    pub fn take_devices(&mut self) -> Option<toml::Value> {
+        self.devices.take()
+    }
+
+    /// Rights are given to devices, over HTTP.
+    #[cfg(feature = "adls")]
+    pub fn give_rights(&mut self, desk: DeskPlan) -> anyhow::Result<()> {
+        if self.listen.is_none() {
+            bail!(
+                "devices ask for rights over HTTP: give --listen with an address such as 127.0.0.1:8080"
+            );
+        }
+        self.desk = Some(desk);
+        Ok(())
     }
 
     /// Events come from a hub, and records go where they were told to, or else to these outputs.
@@ -235,6 +269,8 @@ impl Settings {
         over(&mut self.enrolment, flags.enrolment.as_ref());
         over(&mut self.fields, flags.fields.as_ref());
         over(&mut self.audits, flags.audits.as_ref());
+        over(&mut self.rights, flags.rights.as_ref());
+        over(&mut self.rights_ca, flags.rights_ca.as_ref());
         self.allow_unsigned |= flags.allow_unsigned;
         self.allow_native |= flags.allow_native;
         if flags.module.is_some() || flags.registry.is_some() {
@@ -252,6 +288,10 @@ impl Settings {
         if self.eventhubs.is_some() {
             bail!("[eventhubs] is for the cloud host; this program has no Event Hubs");
         }
+        if self.devices.is_some() {
+            bail!("[devices] is for the cloud host; this program gives no rights");
+        }
+        self.check_rights()?;
         if self.detector.is_empty() {
             bail!(
                 "no detector: give --module, or --registry and --detector, or [[detector]] in a configuration file"
@@ -296,6 +336,21 @@ impl Settings {
             if seconds.is_some_and(|seconds| !(0.0..=86_400.0).contains(&seconds)) {
                 bail!("{key} must lie between 0 and 86400");
             }
+        }
+        Ok(())
+    }
+
+    fn check_rights(&self) -> anyhow::Result<()> {
+        if self.rights.is_none() && self.rights_ca.is_some() {
+            bail!("`rights_ca` goes with `rights`, the host that it is for");
+        }
+        let addresses = self.detector.iter().filter_map(|detector| detector.registry.as_ref());
+        let mut addresses: Vec<_> = addresses.filter(|place| place.contains("://")).collect();
+        addresses.dedup();
+        if self.rights.is_some() && addresses.len() != 1 {
+            bail!(
+                "`rights` are for one registry with an address: name one, the same in each [[detector]]"
+            );
         }
         Ok(())
     }
@@ -349,6 +404,9 @@ impl Settings {
             report: seconds(self.report_seconds, Duration::from_mins(1)),
             device: DevicePlan { name: self.device, ring: self.ring, enrolment: self.enrolment },
             fields: self.fields.map(|fields| fields.into_iter().collect()),
+            rights: self.rights.map(|url| RightsPlan { url, ca: self.rights_ca }),
+            #[cfg(feature = "adls")]
+            desk: self.desk,
         })
     }
 
