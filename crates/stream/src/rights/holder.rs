@@ -322,12 +322,20 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_right_is_told_survived_and_asked_for_again_after_a_pause() {
         let cases = [
-            (StatusCode::FORBIDDEN, br#"{"error":"nobody enrolled it"}"#.to_vec(), "nobody enrolled"),
+            (
+                StatusCode::FORBIDDEN,
+                br#"{"error":"nobody enrolled it"}"#.to_vec(),
+                "nobody enrolled",
+            ),
             (StatusCode::BAD_GATEWAY, b"<html>".to_vec(), "502"),
             (StatusCode::OK, b"sig=topsecret".to_vec(), "no rights"),
             (StatusCode::OK, vec![b' '; 300_000], "more than"),
             (StatusCode::OK, json(&Rights { address: format!("{ADDRESS}2"), ..rights() }), "lake2"),
-            (StatusCode::OK, json(&Rights { reports: BTreeMap::new(), ..rights() }), "detector pump"),
+            (
+                StatusCode::OK,
+                json(&Rights { reports: BTreeMap::new(), ..rights() }),
+                "detector pump",
+            ),
             (StatusCode::OK, json(&Rights { expires_ms: 0, ..rights() }), "before they begin"),
             (StatusCode::MOVED_PERMANENTLY, Vec::new(), "301"),
         ];
@@ -359,12 +367,19 @@ mod tests {
         world.stop.cancel();
         // After a restart by a clock without a battery, with the host away.
         world.clock.set(0);
-        let away = World { url: "http://127.0.0.1:9".into(), ..World::new(StatusCode::OK, vec![]).await };
-        std::fs::copy(world.state.path().join("rights.json"), away.state.path().join("rights.json"))
-            .unwrap();
+        let away =
+            World { url: "http://127.0.0.1:9".into(), ..World::new(StatusCode::OK, vec![]).await };
+        std::fs::copy(
+            world.state.path().join("rights.json"),
+            away.state.path().join("rights.json"),
+        )
+        .unwrap();
         let holder = away.holder();
         let second = holder.stores().await.unwrap();
-        assert_eq!(first.reports.keys().collect::<Vec<_>>(), second.reports.keys().collect::<Vec<_>>());
+        assert_eq!(
+            first.reports.keys().collect::<Vec<_>>(),
+            second.reports.keys().collect::<Vec<_>>()
+        );
         assert!(holder.instead_of(&second).await.is_none(), "there is nothing else");
     }
 

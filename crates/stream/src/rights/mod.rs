@@ -27,7 +27,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use twinge_platform::{Clock, Disk};
-use twinge_registry::{LocationError, Name, Store};
+#[cfg(not(feature = "adls"))]
+use twinge_registry::LocationError;
+use twinge_registry::{Name, Store};
 
 #[cfg(feature = "adls")]
 pub use client::RightsError;
