@@ -60,9 +60,6 @@ pub struct Adls {
 impl Adls {
     /// Makes the client of a container. Nothing is sent yet.
     pub fn open(settings: &AdlsSettings) -> Result<Self, AdlsError> {
-        // A program may be built with more than one provider of cryptography, and rustls wants to be
-        // told which; whoever was first has chosen.
-        rustls::crypto::ring::default_provider().install_default().ok();
         let container = Container::open(settings)?;
         // Random enough to part those that were cut off together.
         let jitter_seed = RandomState::new().hash_one(settings.endpoint());
@@ -147,6 +144,9 @@ impl fmt::Debug for Container {
 
 impl Container {
     fn open(settings: &AdlsSettings) -> Result<Self, AdlsError> {
+        // A program may be built with more than one provider of cryptography, and rustls wants to be
+        // told which; whoever was first has chosen.
+        rustls::crypto::ring::default_provider().install_default().ok();
         // Deadlines are kept here, since they depend on the bytes.
         let options = ClientOptions::new()
             .with_allow_http(settings.is_plain_http())
