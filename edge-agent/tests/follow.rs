@@ -4,9 +4,8 @@
 
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -15,6 +14,7 @@ use twinge_fit::read::{Format, RowReader};
 use twinge_fit::{Config, Table, Trained, infer, train};
 use twinge_generator::{Params, World, csv_header};
 use twinge_registry::{Author, Directory, KnownSerial, Name, Registry};
+use twinge_testkit::program::{self, Running};
 use twinge_trust::{Digest, Keyring, Role, SigningKey, Statement, TrustedKey};
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -85,7 +85,7 @@ impl Fleet {
 
     fn agent(&self) -> Agent {
         let path = |name: &str| self.directory.path().join(name);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_edge-agent"));
+        let mut command = program::command(env!("CARGO_BIN_EXE_edge-agent"));
         command.args([
             "run",
             "--detector",
@@ -98,7 +98,7 @@ impl Fleet {
         command.arg("--registry").arg(path("registry")).arg("--trust").arg(path("trust.json"));
         command.arg("--state").arg(path("state")).arg("--verdicts").arg(path("verdicts.ndjson"));
         command.arg("--dead-letters").arg(path("dead-letters.ndjson"));
-        Agent::start(command.env("RUST_LOG", "info"))
+        Agent(Running::start(&mut command))
     }
 
     /// Sends events until the agent's champion is `digest`; the swap needs a stream to warm up on.
@@ -119,47 +119,19 @@ impl Fleet {
     }
 }
 
-struct Agent {
-    child: Child,
-    address: String,
-}
+struct Agent(Running);
 
 impl Agent {
-    fn start(command: &mut Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            assert!(log.read_line(&mut line).unwrap() > 0, "the agent ended before it listened");
-            let entry: Value = serde_json::from_str(&line).unwrap_or_default();
-            if let Some(address) = entry["fields"]["address"].as_str() {
-                break address.to_owned();
-            }
-        };
-        // The rest of the log is read so that the agent never waits for a full pipe.
-        std::thread::spawn(move || log.lines().for_each(drop));
-        Self { child, address }
-    }
-
     fn send(&self, events: &[String]) {
-        let post = ureq::post(format!("http://{}/v1/events", self.address));
+        let post = ureq::post(format!("http://{}/v1/events", self.0.address()));
         let response = post.content_type("application/x-ndjson").send(events.join("\n")).unwrap();
         assert_eq!(response.status().as_u16(), 202);
     }
 
     fn status(&self) -> Value {
-        let url = format!("http://{}/v1/status", self.address);
+        let url = format!("http://{}/v1/status", self.0.address());
         let body = ureq::get(url).call().unwrap().body_mut().read_to_string().unwrap();
         serde_json::from_str::<Value>(&body).unwrap()["runners"][0].clone()
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        // Killed, not stopped: whatever counts must be on disk by now.
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
 
@@ -264,7 +236,7 @@ fn standard_input_goes_through_and_the_agent_ends_with_it() {
     let fleet = Fleet::new();
     let module = fleet.directory.path().join("flows.wasm");
     fs::write(&module, trained(1).module).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_edge-agent"));
+    let mut command = program::command(env!("CARGO_BIN_EXE_edge-agent"));
     command.arg("run").arg("--module").arg(&module).arg("--allow-unsigned");
     command
         .arg("--state")

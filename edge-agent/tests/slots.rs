@@ -9,14 +9,13 @@
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use twinge_registry::{Author, Directory, KnownSerial, Name, Registry};
+use twinge_testkit::program::{self, Running};
 use twinge_testkit::{Keys, Kind, MadeModule, statement};
 use twinge_trust::Digest;
 
@@ -29,15 +28,8 @@ const RETURN_EVENTS_MAX: usize = 200;
 struct Device {
     directory: TempDir,
     keys: Keys,
-    agent: Option<Agent>,
+    agent: Option<Running>,
     sent: usize,
-}
-
-struct Agent {
-    child: Child,
-    address: String,
-    /// The latest lines of its log, told when a test fails.
-    log: Arc<Mutex<VecDeque<String>>>,
 }
 
 impl Device {
@@ -82,37 +74,14 @@ impl Device {
     /// Starts the agent with a deadline in milliseconds.
     fn start_with(&mut self, deadline: &str) {
         let path = |name: &str| self.directory.path().join(name);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_edge-agent"));
+        let mut command = program::command(env!("CARGO_BIN_EXE_edge-agent"));
         command.args(["run", "--detector", "test", "--poll-seconds", "0.05"]);
         command.args(["--listen", "127.0.0.1:0", "--deadline-ms", deadline]);
         command.args(["--checkpoint-seconds", "0.2"]);
         command.arg("--registry").arg(path("registry")).arg("--trust").arg(path("root.json"));
         command.arg("--state").arg(path("state")).arg("--verdicts").arg(path("verdicts.ndjson"));
-        command.arg("--dead-letters").arg(path("dead-letters.ndjson")).env("RUST_LOG", "info");
-        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            assert!(log.read_line(&mut line).unwrap() > 0, "the agent ended before it listened");
-            let entry: Value = serde_json::from_str(&line).unwrap_or_default();
-            if let Some(address) = entry["fields"]["address"].as_str() {
-                break address.to_owned();
-            }
-        };
-        let latest = Arc::new(Mutex::new(VecDeque::new()));
-        let lines = Arc::clone(&latest);
-        // The rest of the log is read so that the agent never waits for a full pipe.
-        std::thread::spawn(move || {
-            for line in log.lines().map_while(Result::ok) {
-                let mut lines = lines.lock().unwrap();
-                lines.push_back(line);
-                if lines.len() > 20 {
-                    lines.pop_front();
-                }
-            }
-        });
-        self.agent = Some(Agent { child, address, log: latest });
+        command.arg("--dead-letters").arg(path("dead-letters.ndjson"));
+        self.agent = Some(Running::start(&mut command));
     }
 
     /// Sends events of which no two are equal, so that one sent again is known.
@@ -120,7 +89,7 @@ impl Device {
         let event = |number| json!({"entity": format!("e{}", number % 7), "x": input, "n": number});
         let lines: Vec<String> =
             (self.sent..self.sent + count).map(|number| event(number).to_string()).collect();
-        let address = &self.agent.as_ref().unwrap().address;
+        let address = self.agent.as_ref().unwrap().address();
         let post = ureq::post(format!("http://{address}/v1/events"));
         let sent = post.content_type("application/x-ndjson").send(lines.join("\n"));
         assert_eq!(sent.unwrap().status().as_u16(), 202);
@@ -128,7 +97,7 @@ impl Device {
     }
 
     fn status(&self) -> Value {
-        let url = format!("http://{}/v1/status", self.agent.as_ref().unwrap().address);
+        let url = format!("http://{}/v1/status", self.agent.as_ref().unwrap().address());
         let body = ureq::get(url).call().unwrap().body_mut().read_to_string().unwrap();
         serde_json::from_str::<Value>(&body).unwrap()["runners"][0].clone()
     }
@@ -177,14 +146,12 @@ impl Device {
     }
 }
 
-impl Drop for Agent {
+impl Drop for Device {
     fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-        if std::thread::panicking() {
-            for line in self.log.lock().unwrap().iter() {
-                println!("agent: {line}");
-            }
+        if std::thread::panicking()
+            && let Some(agent) = &self.agent
+        {
+            println!("the agent's log:\n{}", agent.log());
         }
     }
 }

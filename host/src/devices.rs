@@ -1,7 +1,7 @@
 //! Settings of the rights that a host gives to devices: flags, environment, and the table
 //! `[devices]` of the configuration file.
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use clap::Args;
 use serde::Deserialize;
 use std::time::Duration;
@@ -42,10 +42,7 @@ struct Table {
 impl DeviceFlags {
     /// Adds the rights that flags and file describe to `settings`, if they describe any.
     pub(crate) fn extend(&self, settings: &mut Settings) -> anyhow::Result<()> {
-        let table: Table = match settings.take_devices() {
-            Some(table) => table.try_into().context("[devices] is not usable")?,
-            None => Table::default(),
-        };
+        let table: Table = settings.take("devices")?.unwrap_or_default();
         let days = self.device_rights_days.or(table.rights_days).unwrap_or(DAYS_MAX);
         ensure!(
             (DAYS_MIN..=DAYS_MAX).contains(&days),

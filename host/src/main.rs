@@ -5,6 +5,7 @@ mod hub;
 
 use clap::Parser;
 use std::process::ExitCode;
+use std::time::Duration;
 use twinge_stream::program;
 use twinge_stream::settings::{Defaults, Flags, Settings};
 
@@ -24,8 +25,15 @@ struct Arguments {
     devices: devices::DeviceFlags,
 }
 
-const DEFAULTS: Defaults =
-    Defaults { state: "host-state", verdicts: "verdicts.ndjson", input: None };
+const DEFAULTS: Defaults = Defaults {
+    state: "host-state",
+    verdicts: "verdicts.ndjson",
+    input: None,
+    tables: &["devices", "eventhubs"],
+    sink_retry: Duration::from_secs(30),
+    silence: false,
+    journal_mib: 1024,
+};
 
 fn main() -> ExitCode {
     let Arguments { flags, hub, devices } = Arguments::parse();

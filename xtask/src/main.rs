@@ -6,6 +6,8 @@
 #[cfg(feature = "web")]
 mod bindings;
 mod demo;
+mod devices;
+mod edge;
 mod fleet;
 mod hubs;
 mod native;
@@ -38,6 +40,11 @@ enum Verb {
         #[command(subcommand)]
         bench: Bench,
     },
+    /// The edge agent as it goes onto devices.
+    Devices {
+        #[command(subcommand)]
+        verb: devices::Verb,
+    },
     /// Train and score public data sets, for an evaluator to judge.
     Quality(quality::Arguments),
     /// Make the JavaScript bindings of the trainer.
@@ -51,6 +58,8 @@ enum Bench {
     Eventhubs(hubs::bench::Arguments),
     /// A checkpoint of many entities: whole, incremental, restored.
     Checkpoint(hubs::checkpoint::Arguments),
+    /// What the agent takes on a device: start, memory, processor time, and how fast it is.
+    Edge(edge::Arguments),
     /// From `trainer publish` to the shadow of every agent of a fleet.
     Fleet(fleet::Arguments),
 }
@@ -62,7 +71,9 @@ fn main() -> ExitCode {
         Verb::Soak(arguments) => soak::run(&arguments),
         Verb::Bench { bench: Bench::Eventhubs(arguments) } => hubs::bench::run(&arguments),
         Verb::Bench { bench: Bench::Checkpoint(arguments) } => hubs::checkpoint::run(&arguments),
+        Verb::Bench { bench: Bench::Edge(arguments) } => edge::run(&arguments),
         Verb::Bench { bench: Bench::Fleet(arguments) } => fleet::bench(&arguments),
+        Verb::Devices { verb } => devices::run(&verb),
         Verb::Quality(arguments) => quality::run(&arguments),
         #[cfg(feature = "web")]
         Verb::Bindings(arguments) => bindings::run(&arguments),

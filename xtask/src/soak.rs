@@ -1,14 +1,15 @@
 //! `cargo xtask soak`: the scenarios of the test command at their full counts.
 
+use crate::devices;
 use crate::hubs;
 use crate::run::{cargo, succeed, tell};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use std::time::Instant;
 
 /// The full counts.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Only the scenarios whose name contains this: event hubs, swaps, simulation.
+    /// Only the scenarios whose name contains this: event hubs, swaps, simulation, devices.
     #[arg(long)]
     only: Option<String>,
     /// Runs of an event processor.
@@ -34,8 +35,12 @@ pub(crate) struct Arguments {
 /// A scenario, by its name.
 type Scenario = (&'static str, fn(&Arguments) -> Result<()>);
 
-const SCENARIOS: [Scenario; 3] =
-    [("simulation", simulation), ("swaps", swaps), ("event hubs", event_hubs)];
+const SCENARIOS: [Scenario; 4] = [
+    ("simulation", simulation),
+    ("swaps", swaps),
+    ("event hubs", event_hubs),
+    ("devices", on_devices),
+];
 
 /// `cargo xtask soak`.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -74,4 +79,14 @@ fn swaps(arguments: &Arguments) -> Result<()> {
 fn event_hubs(arguments: &Arguments) -> Result<()> {
     let Arguments { runs, kills, shared, .. } = *arguments;
     hubs::run(hubs::Amount { runs, kills, shared })
+}
+
+/// The edge agent as it is shipped: every build for every target, its tests there, its packages.
+fn on_devices(_arguments: &Arguments) -> Result<()> {
+    let everything = devices::Selection::everything();
+    let mut missing = devices::build(&everything)?;
+    missing.extend(devices::test(&everything)?);
+    missing.extend(devices::package(&everything)?);
+    ensure!(missing.is_empty(), "not everything could be done: {}", missing.join("; "));
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that must pass, fast parts first.
 
+use crate::devices;
 use crate::fleet;
 use crate::hubs::{self, peers};
 use crate::run::{build_programs, cargo, has, output, print, root, succeed, tell};
@@ -32,7 +33,7 @@ enum Done {
     Skipped(String),
 }
 
-const PARTS: [Part; 13] = [
+const PARTS: [Part; 14] = [
     Part { name: "format", run: format },
     Part { name: "javascript runtime", run: javascript },
     Part { name: "lints", run: lints },
@@ -43,6 +44,7 @@ const PARTS: [Part; 13] = [
     Part { name: "Python's client", run: python_client },
     Part { name: "event hubs", run: event_hubs },
     Part { name: "fleet", run: fleet },
+    Part { name: "device packages", run: device_packages },
     Part { name: "demo", run: demo },
     Part { name: "runtime from another folder", run: runtime_from_another_folder },
     Part { name: "training in wasm32", run: training_in_wasm },
@@ -157,6 +159,12 @@ fn store_on_azurite() -> Result<Done> {
 /// Agents that follow a channel in an emulator of Azure storage.
 fn fleet() -> Result<Done> {
     Ok(fleet::run(50, 2, "dev", true)?.map_or_else(Done::Skipped, |()| Done::Passed))
+}
+
+/// The edge agent as a Debian package, a unit of systemd and a container.
+fn device_packages() -> Result<Done> {
+    let missing = devices::quick_package()?;
+    Ok(if missing.is_empty() { Done::Passed } else { Done::Skipped(missing.join("; ")) })
 }
 
 /// Another client than the one Twinge uses sends to the broker and receives from it.
@@ -328,7 +336,7 @@ fn bin() -> PathBuf {
 }
 
 /// An empty directory for a part.
-fn workshop(name: &str) -> Result<PathBuf> {
+pub(crate) fn workshop(name: &str) -> Result<PathBuf> {
     let directory = std::env::temp_dir().join(format!("twinge test {name} {}", std::process::id()));
     if directory.exists() {
         fs::remove_dir_all(&directory)?;

@@ -2,8 +2,8 @@
 //!
 //! [`abi`] and [`category`] are plain numbers and are all that the guest links. The rest, behind
 //! the feature `host`, is what programs read and write around a module: the [`schema`] of its
-//! input, its [`manifest`], the [`event`]s it is fed, the [`verdict`]s it gives and the [`audit`]
-//! records they can be reached again from.
+//! input, its [`manifest`], the [`event`]s it is fed, the [`verdict`]s it gives, the [`audit`] records
+//! they can be reached again from, and the [`silence`] of what stopped.
 //!
 //! This crate knows nothing of how scores are made, of WebAssembly engines, of files or networks.
 #![cfg_attr(not(feature = "host"), no_std)]
@@ -19,6 +19,8 @@ pub mod event;
 pub mod manifest;
 #[cfg(feature = "host")]
 pub mod schema;
+#[cfg(feature = "host")]
+pub mod silence;
 #[cfg(feature = "host")]
 pub mod time;
 #[cfg(feature = "host")]

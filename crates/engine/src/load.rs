@@ -1,17 +1,19 @@
 //! From verified bytes to a module that may be run.
 
+use crate::code::Code;
+#[cfg(feature = "artefacts")]
+use crate::compiled::Runtime;
 use crate::inspect::{InspectError, manifest};
+#[cfg(feature = "interpreter")]
+use crate::interpreted::Interpreter;
 use crate::precompiled::ArtefactError;
 use crate::scorer::{CallError, Scorer};
-use crate::settings;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 use thiserror::Error;
 use twinge_contract::abi;
 use twinge_contract::manifest::Manifest;
 use twinge_trust::{Digest, VerifiedModule};
-use wasmtime::{ExternType, ValType};
 
 /// Bounds on what a module may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,31 +36,56 @@ impl Default for Limits {
     }
 }
 
-/// How often the clock that deadlines are measured by advances.
-pub(crate) const TICK: Duration = Duration::from_millis(5);
-
-/// A compiler and its clock; cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Engine {
-    pub(crate) inner: wasmtime::Engine,
-    pub(crate) limits: Limits,
+/// How an engine runs the modules that [`Engine::load`] gives it. Digest, manifest, state and scores
+/// are the same either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// Compiles them; needs the feature `compiler`.
+    Compile,
+    /// Interprets them; needs the feature `interpreter`.
+    Interpret,
 }
 
-/// A compiled module with its manifest; cheap to clone.
+impl Default for Strategy {
+    /// The compiler where one is built in, else the interpreter.
+    fn default() -> Self {
+        if cfg!(feature = "compiler") || !cfg!(feature = "interpreter") {
+            Self::Compile
+        } else {
+            Self::Interpret
+        }
+    }
+}
+
+/// What loads modules and holds them to limits; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    limits: Limits,
+    strategy: Strategy,
+    #[cfg(feature = "artefacts")]
+    pub(crate) runtime: Runtime,
+    #[cfg(feature = "interpreter")]
+    interpreter: Interpreter,
+}
+
+/// A module that may be run, with its manifest; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Module {
-    pub(crate) engine: Engine,
-    pub(crate) compiled: wasmtime::Module,
+    limits: Limits,
+    code: Arc<dyn Code>,
     manifest: Arc<Manifest>,
     digest: Digest,
 }
+
+/// What an engine says of a failure, with its causes.
+pub type Reason = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a module is refused.
 #[derive(Debug, Error)]
 pub enum LoadError {
     /// The engine itself cannot start.
     #[error("WebAssembly engine cannot start on this machine")]
-    Engine(#[source] wasmtime::Error),
+    Engine(#[source] Reason),
     /// A file beyond the bound.
     #[error("module has {bytes} bytes: at most {bytes_max} are accepted")]
     TooLarge {
@@ -72,16 +99,22 @@ pub enum LoadError {
     Inspect(#[from] InspectError),
     /// Not valid, or with a feature that is switched off.
     #[error("module does not compile")]
-    Compile(#[source] wasmtime::Error),
+    Compile(#[source] Reason),
     /// A build without a compiler was given a module alone.
     #[error(
         "program has no compiler: give it an artefact precompiled for {target}, or run a build \
-         with the feature `compiler`"
+         with the feature `compiler` or `interpreter` of its engine"
     )]
     NoCompiler {
         /// This machine's target.
         target: String,
     },
+    /// A build without an interpreter was told to interpret.
+    #[error(
+        "program has no interpreter: let it compile modules, or run a build with the feature \
+         `interpreter` of its engine"
+    )]
+    NoInterpreter,
     /// A precompiled artefact is not made or not run.
     #[error("precompiled artefact is of no use")]
     Artefact(#[from] ArtefactError),
@@ -104,17 +137,36 @@ pub enum LoadError {
 impl Engine {
     /// An engine that holds every module to `limits`.
     pub fn new(limits: Limits) -> Result<Self, LoadError> {
-        let inner = wasmtime::Engine::new(&settings::config()).map_err(LoadError::Engine)?;
-        start_clock(&inner);
-        Ok(Self { inner, limits })
+        Self::with_strategy(limits, Strategy::default())
     }
 
-    /// Compiles a module and checks that it is one that may be run: no imports, the exports of the
-    /// interface, and a first call that answers as the manifest says.
+    /// The same, with a word on how modules are run.
+    pub fn with_strategy(limits: Limits, strategy: Strategy) -> Result<Self, LoadError> {
+        let engine = Self {
+            limits,
+            strategy,
+            #[cfg(feature = "artefacts")]
+            runtime: Runtime::default(),
+            #[cfg(feature = "interpreter")]
+            interpreter: Interpreter::new(),
+        };
+        // One that interprets starts the other only when it is given an artefact, if ever.
+        #[cfg(feature = "artefacts")]
+        if strategy == Strategy::Compile {
+            engine.runtime.engine()?;
+        }
+        Ok(engine)
+    }
+
+    /// Compiles or translates a module and checks that it is one that may be run: no imports, the
+    /// exports of the interface, and a first call that answers as the manifest says.
     pub fn load(&self, verified: &VerifiedModule) -> Result<Module, LoadError> {
         let manifest = self.inspect(verified)?;
-        let compiled = self.compile(verified)?;
-        self.admit(compiled, manifest, verified.digest())
+        let code = match self.strategy {
+            Strategy::Compile => self.compile(verified.bytes())?,
+            Strategy::Interpret => self.interpret(verified.bytes())?,
+        };
+        self.admit(code, manifest, verified.digest())
     }
 
     /// What is known of a module before anything is compiled.
@@ -127,27 +179,38 @@ impl Engine {
     }
 
     #[cfg(feature = "compiler")]
-    fn compile(&self, verified: &VerifiedModule) -> Result<wasmtime::Module, LoadError> {
-        wasmtime::Module::new(&self.inner, verified.bytes()).map_err(LoadError::Compile)
+    fn compile(&self, module: &[u8]) -> Result<Arc<dyn Code>, LoadError> {
+        Ok(Arc::new(self.runtime.compile(module)?))
     }
 
     #[cfg(not(feature = "compiler"))]
-    fn compile(&self, _: &VerifiedModule) -> Result<wasmtime::Module, LoadError> {
+    fn compile(&self, _: &[u8]) -> Result<Arc<dyn Code>, LoadError> {
         Err(LoadError::NoCompiler { target: self.identity().target })
     }
 
-    /// Compiled code becomes a module by checks that look at the code and run it once.
+    #[cfg(feature = "interpreter")]
+    fn interpret(&self, module: &[u8]) -> Result<Arc<dyn Code>, LoadError> {
+        Ok(Arc::new(self.interpreter.translate(module)?))
+    }
+
+    #[cfg(not(feature = "interpreter"))]
+    #[expect(clippy::unused_self, reason = "the shape it has with an interpreter")]
+    fn interpret(&self, _: &[u8]) -> Result<Arc<dyn Code>, LoadError> {
+        Err(LoadError::NoInterpreter)
+    }
+
+    /// Code becomes a module by checks that look at the code and run it once.
     pub(crate) fn admit(
         &self,
-        compiled: wasmtime::Module,
+        code: Arc<dyn Code>,
         manifest: Arc<Manifest>,
         digest: Digest,
     ) -> Result<Module, LoadError> {
-        if let Some(import) = compiled.imports().next() {
-            return Err(LoadError::Import(format!("{}.{}", import.module(), import.name())));
+        if let Some(import) = code.import() {
+            return Err(LoadError::Import(import));
         }
-        check_exports(&compiled)?;
-        let module = Module { engine: self.clone(), compiled, manifest, digest };
+        check_exports(&*code)?;
+        let module = Module { limits: self.limits, code, manifest, digest };
         Scorer::new(&module).start()?;
         Ok(module)
     }
@@ -163,43 +226,22 @@ impl Module {
     pub fn digest(&self) -> Digest {
         self.digest
     }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn code(&self) -> &dyn Code {
+        &*self.code
+    }
 }
 
-/// Deadlines count ticks of this clock. It ends with the engine.
-fn start_clock(engine: &wasmtime::Engine) {
-    let weak = engine.weak();
-    let tick = move || {
-        while let Some(engine) = weak.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            thread::sleep(TICK);
-        }
-    };
-    thread::Builder::new()
-        .name("twinge-clock".into())
-        .spawn(tick)
-        .expect("a thread can be started");
-}
-
-fn check_exports(module: &wasmtime::Module) -> Result<(), LoadError> {
-    let Some(ExternType::Memory(memory)) = module.get_export(abi::MEMORY) else {
-        return Err(LoadError::Export(abi::MEMORY));
-    };
-    if memory.is_shared() || memory.is_64() {
+fn check_exports(code: &dyn Code) -> Result<(), LoadError> {
+    if !code.has_memory(abi::MEMORY) {
         return Err(LoadError::Export(abi::MEMORY));
     }
     for (name, parameters) in [(abi::ABI, 0), (abi::PREPARE, 2), (abi::SCORE, 3)] {
-        let Some(ExternType::Func(function)) = module.get_export(name) else {
-            return Err(LoadError::Export(name));
-        };
-        let all_i32 = |mut types: Box<dyn Iterator<Item = ValType> + '_>| {
-            types.all(|kind| matches!(kind, ValType::I32))
-        };
-        let fits = function.params().len() == parameters
-            && function.results().len() == 1
-            && all_i32(Box::new(function.params()))
-            && all_i32(Box::new(function.results()));
-        if !fits {
+        if !code.has_function(name, parameters) {
             return Err(LoadError::Export(name));
         }
     }

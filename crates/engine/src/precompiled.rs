@@ -1,10 +1,14 @@
 //! Precompiled artefacts: made where a compiler is, run where none is.
 
-use crate::load::{Engine, LoadError, Module};
+use crate::load::{Engine, LoadError, Module, Reason};
+#[cfg(feature = "artefacts")]
 use crate::native;
+#[cfg(feature = "artefacts")]
 use crate::settings::own_identity;
 #[cfg(feature = "compiler")]
 use crate::settings::{Target, config, identity_of};
+#[cfg(feature = "artefacts")]
+use std::sync::Arc;
 use thiserror::Error;
 use twinge_trust::{ArtefactIdentity, Digest, VerifiedArtefact, VerifiedModule};
 
@@ -41,8 +45,14 @@ pub enum ArtefactError {
         target: String,
         /// Why.
         #[source]
-        source: wasmtime::Error,
+        source: Reason,
     },
+    /// This build interprets modules only.
+    #[error(
+        "this program interprets modules and runs no artefacts: give it the module alone, or run a \
+         build with the feature `artefacts` of its engine"
+    )]
+    NoRuntime,
     /// It belongs to another module.
     #[error(
         "artefact was compiled from module {found}, not {wanted}: fetch the one of that module"
@@ -97,7 +107,7 @@ pub enum ArtefactError {
         "artefact does not fit this engine or this CPU: run the module itself, or update the \
          program and make the artefact anew"
     )]
-    Refused(#[source] wasmtime::Error),
+    Refused(#[source] Reason),
 }
 
 impl Engine {
@@ -125,13 +135,14 @@ impl Engine {
         self.load(module)?;
         let compiler = compiler_for(target)?;
         let bytes = compiler.precompile_module(module.bytes()).map_err(|source| {
-            ArtefactError::Compile { target: target.triple().to_owned(), source }
+            ArtefactError::Compile { target: target.triple().to_owned(), source: source.into() }
         })?;
         Ok(Precompiled { bytes, identity: identity_of(target) })
     }
 
     /// A module by its precompiled artefact: digest, manifest and scores are those of
     /// [`load`](Self::load), and so are the checks, but nothing is compiled.
+    #[cfg(feature = "artefacts")]
     pub fn load_precompiled(
         &self,
         module: &VerifiedModule,
@@ -147,9 +158,20 @@ impl Engine {
         if !matches!(kind, Some(wasmtime::Precompiled::Module)) {
             return Err(ArtefactError::NotCode.into());
         }
-        let compiled =
-            native::deserialize(&self.inner, artefact).map_err(ArtefactError::Refused)?;
-        self.admit(compiled, manifest, module.digest())
+        let compiled = native::deserialize(self.runtime.engine()?, artefact)
+            .map_err(|error| ArtefactError::Refused(error.into()))?;
+        self.admit(Arc::new(compiled), manifest, module.digest())
+    }
+
+    /// A build that only interprets refuses every artefact.
+    #[cfg(not(feature = "artefacts"))]
+    pub fn load_precompiled(
+        &self,
+        module: &VerifiedModule,
+        _: &VerifiedArtefact,
+    ) -> Result<Module, LoadError> {
+        self.inspect(module)?;
+        Err(ArtefactError::NoRuntime.into())
     }
 }
 
@@ -160,13 +182,17 @@ fn compiler_for(target: Target) -> Result<wasmtime::Engine, ArtefactError> {
     if !cfg!(feature = "cross") && own_identity().target != triple {
         return Err(ArtefactError::NoCompilerFor(triple.to_owned()));
     }
-    let failed = |source| ArtefactError::Compile { target: triple.to_owned(), source };
+    let failed = |source: wasmtime::Error| ArtefactError::Compile {
+        target: triple.to_owned(),
+        source: source.into(),
+    };
     let mut config = config();
     config.target(triple).map_err(failed)?;
     native::allow_cpu_features(&mut config, target.cpu_features());
     wasmtime::Engine::new(&config).map_err(failed)
 }
 
+#[cfg(feature = "artefacts")]
 fn check_identity(found: &ArtefactIdentity, wanted: ArtefactIdentity) -> Result<(), ArtefactError> {
     if found.target != wanted.target {
         let (wanted, found) = (wanted.target, found.target.clone());
@@ -181,4 +207,15 @@ fn check_identity(found: &ArtefactIdentity, wanted: ArtefactIdentity) -> Result<
         return Err(ArtefactError::OtherSettings { wanted, found });
     }
     Ok(())
+}
+
+/// Where no artefact runs, one that none has.
+#[cfg(not(feature = "artefacts"))]
+fn own_identity() -> ArtefactIdentity {
+    use std::env::consts::{ARCH, OS};
+    ArtefactIdentity {
+        target: format!("{ARCH}-unknown-{OS}"),
+        engine_version: "none".into(),
+        settings_digest: Digest::of(b"twinge engine without a runtime for artefacts\n"),
+    }
 }

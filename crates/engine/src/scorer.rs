@@ -1,11 +1,12 @@
 //! Calls: one batch in, verdicts and new states out.
 
 use crate::batch::Batch;
-use crate::load::{LoadError, Module, TICK};
+use crate::code::Instance;
+use crate::load::{Limits, LoadError, Module};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use twinge_contract::abi::{self, Layout, Outcome, ROWS_MAX, VERDICT_CONTINUES, VERDICT_LATE};
-use wasmtime::{Instance, Memory, Store, StoreLimits, StoreLimitsBuilder, Trap, TypedFunc};
 
 /// A module ready to score; it makes a new instance whenever it has none it can trust.
 #[derive(Debug)]
@@ -22,6 +23,15 @@ pub enum Budget {
     Usual,
     /// Ten: the second try of a call that was too slow.
     Retry,
+}
+
+impl Budget {
+    fn time(self, limits: &Limits) -> Duration {
+        match self {
+            Self::Usual => limits.deadline,
+            Self::Retry => limits.deadline.saturating_mul(10),
+        }
+    }
 }
 
 /// Why a call gave no verdicts. No state has changed.
@@ -52,12 +62,9 @@ pub enum CallError {
     Verdict(usize),
 }
 
+/// An instance and what was prepared in it.
 struct Running {
-    store: Store<StoreLimits>,
-    memory: Memory,
-    version: TypedFunc<(), i32>,
-    prepare: TypedFunc<(u32, u32), u32>,
-    score: TypedFunc<(u32, u32, u32), i32>,
+    instance: Box<dyn Instance>,
     rows: usize,
     states: usize,
     layout: Option<Layout>,
@@ -95,7 +102,7 @@ impl Scorer {
         let (fields, state_bytes) = self.shape();
         // A machine that is busy with starting is no fault of the module.
         let mut running = Running::new(&self.module, Budget::Retry)?;
-        let version = running.version()?;
+        let version = running.instance.version()?;
         if version != abi::VERSION.cast_signed() {
             return Err(LoadError::Abi(version));
         }
@@ -136,7 +143,7 @@ impl Scorer {
             Some(running) => running,
             none => none.insert(Running::new(&self.module, budget)?),
         };
-        running.set_deadline(&self.module, budget);
+        running.instance.set_deadline(budget.time(self.module.limits()));
         let layout =
             running.prepare(batch.rows(), batch.states(), batch.fields(), batch.state_bytes())?;
         running.write(&layout, batch)?;
@@ -157,31 +164,9 @@ impl Scorer {
 
 impl Running {
     fn new(module: &Module, budget: Budget) -> Result<Self, CallError> {
-        let limits = StoreLimitsBuilder::new()
-            .memory_size(module.engine.limits.memory_bytes_max)
-            .table_elements(10_000)
-            .instances(1)
-            .memories(1)
-            .tables(4)
-            .build();
-        let mut store = Store::new(&module.engine.inner, limits);
-        store.limiter(|limits| limits);
-        store.set_epoch_deadline(ticks(module, budget));
-        let instance = Instance::new(&mut store, &module.compiled, &[]).map_err(call_error)?;
-        let memory =
-            instance.get_memory(&mut store, abi::MEMORY).ok_or(CallError::Layout("no memory"))?;
-        let prepare = instance.get_typed_func(&mut store, abi::PREPARE).map_err(call_error)?;
-        let score = instance.get_typed_func(&mut store, abi::SCORE).map_err(call_error)?;
-        let version = instance.get_typed_func(&mut store, abi::ABI).map_err(call_error)?;
-        Ok(Self { store, memory, version, prepare, score, rows: 0, states: 0, layout: None })
-    }
-
-    fn version(&mut self) -> Result<i32, CallError> {
-        self.version.call(&mut self.store, ()).map_err(call_error)
-    }
-
-    fn set_deadline(&mut self, module: &Module, budget: Budget) {
-        self.store.set_epoch_deadline(ticks(module, budget));
+        let limits = module.limits();
+        let instance = module.code().start(limits, budget.time(limits))?;
+        Ok(Self { instance, rows: 0, states: 0, layout: None })
     }
 
     /// Makes room, growing by doubling so that batches of changing size seldom ask.
@@ -202,10 +187,7 @@ impl Running {
         // more states than rows.
         let room_rows = rows.max(states).max(1).next_power_of_two().max(self.rows);
         let room_states = states.max(1).next_power_of_two().max(self.states).min(room_rows);
-        let address = self
-            .prepare
-            .call(&mut self.store, (room_rows as u32, room_states as u32))
-            .map_err(call_error)?;
+        let address = self.instance.prepare(room_rows as u32, room_states as u32)?;
         if address == 0 {
             return Err(CallError::Room { rows, states });
         }
@@ -216,17 +198,15 @@ impl Running {
             room_states,
             fields,
             state_bytes,
-            self.memory.data_size(&self.store),
+            self.instance.memory().len(),
         )?;
         (self.rows, self.states, self.layout) = (room_rows, room_states, Some(layout));
         Ok(layout)
     }
 
     fn read_layout(&self, address: u32) -> Result<Layout, CallError> {
-        let mut bytes = [0; Layout::BYTES];
-        self.memory
-            .read(&self.store, address as usize, &mut bytes)
-            .map_err(|_outside| CallError::Layout("layout lies outside memory"))?;
+        let bytes = slice(self.instance.memory(), address, Layout::BYTES)
+            .ok_or(CallError::Layout("layout lies outside memory"))?;
         let mut words = [0; 10];
         for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
             *word = u32::from_le_bytes(*bytes);
@@ -235,10 +215,10 @@ impl Running {
     }
 
     fn write(&mut self, layout: &Layout, batch: &Batch) -> Result<(), CallError> {
-        let memory = self.memory.data_mut(&mut self.store);
+        let memory = self.instance.memory_mut();
         let mut write = |address: u32, bytes: &[u8]| {
-            let place = memory.get_mut(address as usize..address as usize + bytes.len());
-            place
+            range(address, bytes.len())
+                .and_then(|range| memory.get_mut(range))
                 .map(|place| place.copy_from_slice(bytes))
                 .ok_or(CallError::Layout("batch lies outside memory"))
         };
@@ -250,8 +230,8 @@ impl Running {
 
     fn call(&mut self, batch: &Batch, explain_all: bool) -> Result<(), CallError> {
         let flags = if explain_all { abi::FLAG_EXPLAIN_ALL } else { 0 };
-        let arguments = (batch.rows() as u32, batch.states() as u32, flags);
-        match self.score.call(&mut self.store, arguments).map_err(call_error)? {
+        let (rows, states) = (batch.rows() as u32, batch.states() as u32);
+        match self.instance.score(rows, states, flags)? {
             0 => Ok(()),
             code => Err(CallError::Code(code)),
         }
@@ -259,11 +239,9 @@ impl Running {
 
     /// Reads and checks everything before the first byte of `batch` changes.
     fn read(&mut self, layout: &Layout, batch: &mut Batch) -> Result<(), CallError> {
-        let memory = self.memory.data(&self.store);
+        let memory = self.instance.memory();
         let read = |address: u32, length: usize| {
-            memory
-                .get(address as usize..address as usize + length)
-                .ok_or(CallError::Layout("batch lies outside memory"))
+            slice(memory, address, length).ok_or(CallError::Layout("batch lies outside memory"))
         };
         let rows = batch.rows();
         let scores = read(layout.scores, rows * 8)?;
@@ -317,26 +295,19 @@ fn check_layout(
         if address % 8 != 0 {
             return Err(CallError::Layout("an address is not a multiple of eight"));
         }
-        if address as usize + bytes > memory_bytes {
+        if range(address, bytes).is_none_or(|range| range.end > memory_bytes) {
             return Err(CallError::Layout("an array reaches beyond memory"));
         }
     }
     Ok(())
 }
 
-fn ticks(module: &Module, budget: Budget) -> u64 {
-    let one = module.engine.limits.deadline.as_millis().div_ceil(TICK.as_millis()) as u64;
-    match budget {
-        Budget::Usual => one.max(1) + 1,
-        Budget::Retry => one.max(1) * 10 + 1,
-    }
+/// Where an array lies; none where an address of this machine cannot say it.
+fn range(address: u32, length: usize) -> Option<Range<usize>> {
+    let start = address as usize;
+    Some(start..start.checked_add(length)?)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
-fn call_error(error: wasmtime::Error) -> CallError {
-    match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => CallError::Deadline,
-        Some(trap) => CallError::Trap(trap.to_string()),
-        None => CallError::Trap(format!("{error:#}")),
-    }
+fn slice(memory: &[u8], address: u32, length: usize) -> Option<&[u8]> {
+    memory.get(range(address, length)?)
 }

@@ -5,10 +5,12 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{WORLDS, counter, counter_manifest, engine, load, with_manifest};
+use common::{WORLDS, counter, counter_manifest, engine, load, test_each_strategy, with_manifest};
 use twinge_contract::abi::{ERROR_ENTITY, Outcome, ROWS_MAX};
 use twinge_contract::manifest::Manifest;
-use twinge_engine::{Batch, Budget, CallError, Engine, Limits, LoadError, Module, Scorer};
+use twinge_engine::{
+    Batch, Budget, CallError, Engine, Limits, LoadError, Module, Scorer, Strategy,
+};
 
 /// Far more than any refusal takes, far less than an endless loop.
 const SOON: Duration = Duration::from_secs(2);
@@ -36,14 +38,29 @@ fn check_refused(engine: &Engine, what: &str, module: Vec<u8>, expected: &str) {
     assert!(told.starts_with(expected), "{what}: {told} is not {expected}");
 }
 
-#[test]
-fn the_guest_that_the_others_are_made_from_is_accepted() {
-    let module = load(&engine(SHORT), honest(counter(&[]))).unwrap();
+test_each_strategy! {
+    the_guest_that_the_others_are_made_from_is_accepted
+    modules_that_could_reach_outside_are_refused
+    modules_with_another_interface_are_refused
+    modules_without_one_usable_manifest_are_refused
+    bytes_that_are_no_module_are_refused
+    truncated_modules_are_refused
+    modules_that_use_what_is_switched_off_are_refused
+    modules_that_do_not_start_within_their_limits_are_refused
+    a_call_that_fails_leaves_no_trace
+    a_module_that_cannot_prepare_a_larger_batch_still_scores_a_small_one
+    a_deadline_is_kept_and_a_retry_has_ten_times_as_long
+    batches_at_the_bounds
+    a_detector_without_state_has_entities_too
+    a_row_of_an_entity_that_is_not_there_is_refused_by_a_trained_module
+}
+
+fn the_guest_that_the_others_are_made_from_is_accepted(strategy: Strategy) {
+    let module = load(&engine(strategy, SHORT), honest(counter(&[]))).unwrap();
     assert_eq!(module.manifest().name, "counter");
 }
 
-#[test]
-fn modules_that_could_reach_outside_are_refused() {
+fn modules_that_could_reach_outside_are_refused(strategy: Strategy) {
     let cases = [
         ("(import \"wasi_snapshot_preview1\" \"fd_write\" (func))", "Import(\"wasi_snap"),
         ("(import \"env\" \"memory\" (global i32))", "Import(\"env.memory\")"),
@@ -53,17 +70,16 @@ fn modules_that_could_reach_outside_are_refused() {
     for (import, expected) in cases {
         // Imports come before all definitions.
         let text = counter(&[(MEMORY, &format!("{import} {MEMORY}"))]);
-        check_refused(&engine(SHORT), import, honest(text), expected);
+        check_refused(&engine(strategy, SHORT), import, honest(text), expected);
     }
 }
 
-#[test]
-fn modules_with_another_interface_are_refused() {
+fn modules_with_another_interface_are_refused(strategy: Strategy) {
     let renamed = |name: &str| (format!("(export \"{name}\")"), format!("(export \"{name}2\")"));
     for name in ["memory", "twinge_abi", "twinge_prepare", "twinge_score"] {
         let (from, to) = renamed(name);
         let module = honest(counter(&[(&from, &to)]));
-        check_refused(&engine(SHORT), name, module, &format!("Export(\"{name}\")"));
+        check_refused(&engine(strategy, SHORT), name, module, &format!("Export(\"{name}\")"));
     }
     let cases = [
         (MEMORY, "(memory 2) (global (export \"memory\") i32 (i32.const 0))", "memory"),
@@ -95,14 +111,13 @@ fn modules_with_another_interface_are_refused() {
     ];
     for (from, to, export) in cases {
         let module = honest(counter(&[(from, to)]));
-        check_refused(&engine(SHORT), to, module, &format!("Export(\"{export}\")"));
+        check_refused(&engine(strategy, SHORT), to, module, &format!("Export(\"{export}\")"));
     }
     let other = honest(counter(&[("(result i32) (i32.const 1))", "(result i32) (i32.const 2))")]));
-    check_refused(&engine(SHORT), "interface version 2", other, "Abi(2)");
+    check_refused(&engine(strategy, SHORT), "interface version 2", other, "Abi(2)");
 }
 
-#[test]
-fn modules_without_one_usable_manifest_are_refused() {
+fn modules_without_one_usable_manifest_are_refused(strategy: Strategy) {
     let json = counter_manifest().to_json();
     let changed = |change: fn(&mut Manifest)| {
         let mut manifest = counter_manifest();
@@ -143,12 +158,11 @@ fn modules_without_one_usable_manifest_are_refused() {
         ("other state", changed(|manifest| manifest.state_bytes = 16), "Start(Layout(\"its fields"),
     ];
     for (what, module, expected) in cases {
-        check_refused(&engine(SHORT), what, module, expected);
+        check_refused(&engine(strategy, SHORT), what, module, expected);
     }
 }
 
-#[test]
-fn bytes_that_are_no_module_are_refused() {
+fn bytes_that_are_no_module_are_refused(strategy: Strategy) {
     let component = with_manifest(b"\0asm\x0d\0\x01\0".to_vec(), &counter_manifest().to_json());
     let cases = [
         ("nothing", vec![], "Inspect("),
@@ -162,25 +176,23 @@ fn bytes_that_are_no_module_are_refused() {
         ),
     ];
     for (what, bytes, expected) in cases {
-        check_refused(&engine(SHORT), what, bytes, expected);
+        check_refused(&engine(strategy, SHORT), what, bytes, expected);
     }
     let limits = Limits { module_bytes_max: 64, ..Limits::default() };
-    let engine = Engine::new(limits).unwrap();
+    let engine = Engine::with_strategy(limits, strategy).unwrap();
     check_refused(&engine, "too large", honest(counter(&[])), "TooLarge {");
 }
 
-#[test]
-fn truncated_modules_are_refused() {
+fn truncated_modules_are_refused(strategy: Strategy) {
     let whole = &WORLDS[0].trained.module;
-    let engine = engine(SHORT);
+    let engine = engine(strategy, SHORT);
     for length in (0..whole.len()).step_by(97) {
         let error = load(&engine, whole[..length].to_vec()).expect_err("a part is no module");
         assert!(matches!(error, LoadError::Inspect(_)), "{length} bytes: {error:?}");
     }
 }
 
-#[test]
-fn modules_that_use_what_is_switched_off_are_refused() {
+fn modules_that_use_what_is_switched_off_are_refused(strategy: Strategy) {
     let cases = [
         (MEMORY, "(memory (export \"memory\") 2 4 shared)"),
         (MEMORY, "(memory (export \"memory\") i64 2)"),
@@ -192,12 +204,11 @@ fn modules_that_use_what_is_switched_off_are_refused() {
         (DEEPER, "(func $deeper) (func (result i32) (i32.atomic.load (i32.const 0)))"),
     ];
     for (from, to) in cases {
-        check_refused(&engine(SHORT), to, honest(counter(&[(from, to)])), "Compile(");
+        check_refused(&engine(strategy, SHORT), to, honest(counter(&[(from, to)])), "Compile(");
     }
 }
 
-#[test]
-fn modules_that_do_not_start_within_their_limits_are_refused() {
+fn modules_that_do_not_start_within_their_limits_are_refused(strategy: Strategy) {
     let layout = "(i32 1 8 4096 16384 32768 49152 65536 81920 98304 0)";
     let start = |body: &str| format!("{DEEPER} (func $begin {body}) (start $begin)");
     let prepare = |body: &str| PREPARE.replace("(i32.const 64)", body);
@@ -230,7 +241,7 @@ fn modules_that_do_not_start_within_their_limits_are_refused() {
         (layout, layout.replace("(i32 1 8 ", "(i32 1 16 "), "Start(Layout(\"its fields"),
     ];
     for (from, to, expected) in &cases {
-        check_refused(&engine(SHORT), to, honest(counter(&[(from, to)])), expected);
+        check_refused(&engine(strategy, SHORT), to, honest(counter(&[(from, to)])), expected);
     }
     for address in ["4096", "16384", "32768", "49152", "65536", "81920", "98304"] {
         for (wrong, expected) in [
@@ -240,7 +251,12 @@ fn modules_that_do_not_start_within_their_limits_are_refused() {
         ] {
             let to = layout.replace(&format!(" {address} "), &format!(" {wrong} "));
             let what = format!("{address} moved to {wrong}");
-            check_refused(&engine(SHORT), &what, honest(counter(&[(layout, &to)])), expected);
+            check_refused(
+                &engine(strategy, SHORT),
+                &what,
+                honest(counter(&[(layout, &to)])),
+                expected,
+            );
         }
     }
 }
@@ -286,8 +302,7 @@ fn check_innocent(scorer: &mut Scorer, what: &str, inputs: &[f64]) {
     }
 }
 
-#[test]
-fn a_call_that_fails_leaves_no_trace() {
+fn a_call_that_fails_leaves_no_trace(strategy: Strategy) {
     let score = |value: &str| format!("(local.set $score (f64.const {value}))");
     let verdict = |word: &str| format!("(local.set $verdict (i32.const {word}))");
     let cases = [
@@ -312,15 +327,14 @@ fn a_call_that_fails_leaves_no_trace() {
         ("(f32.store (i32.const 98324) (f32.const nan))".into(), "Verdict(2)"),
         ("(f32.store (i32.const 98324) (f32.const inf))".into(), "Verdict(2)"),
     ];
-    let engine = engine(SHORT);
+    let engine = engine(strategy, SHORT);
     for (mischief, expected) in &cases {
         let module = load(&engine, honest(counter(&[(MISCHIEF, mischief)]))).unwrap();
         check_stopped(&module, mischief, &[1.0, 2.0, 13.0], &[1.0, 2.0, 3.0], expected);
     }
 }
 
-#[test]
-fn a_module_that_cannot_prepare_a_larger_batch_still_scores_a_small_one() {
+fn a_module_that_cannot_prepare_a_larger_batch_still_scores_a_small_one(strategy: Strategy) {
     let cases = [
         ("(unreachable)", "Trap("),
         ("(loop $forever (br $forever))", "Deadline"),
@@ -330,7 +344,7 @@ fn a_module_that_cannot_prepare_a_larger_batch_still_scores_a_small_one() {
         ("(i32.store (i32.const 72) (i32.const 131048))", "Layout(\"an array reaches"),
         ("(i32.store (i32.const 64) (i32.const 2))", "Layout(\"its fields"),
     ];
-    let engine = engine(SHORT);
+    let engine = engine(strategy, SHORT);
     for (mischief, expected) in cases {
         let large = format!("(if (i32.gt_u (local.get $rows) (i32.const 4)) (then {mischief}))");
         let body = PREPARE.replace("(i32.const 64)", &format!("{large} (i32.const 64)"));
@@ -339,10 +353,9 @@ fn a_module_that_cannot_prepare_a_larger_batch_still_scores_a_small_one() {
     }
 }
 
-#[test]
-fn a_deadline_is_kept_and_a_retry_has_ten_times_as_long() {
+fn a_deadline_is_kept_and_a_retry_has_ten_times_as_long(strategy: Strategy) {
     let forever = "(loop $forever (br $forever))";
-    let module = load(&engine(SHORT), honest(counter(&[(MISCHIEF, forever)]))).unwrap();
+    let module = load(&engine(strategy, SHORT), honest(counter(&[(MISCHIEF, forever)]))).unwrap();
     let mut scorer = Scorer::new(&module);
     let mut took = |budget| {
         let mut batch = batch_of(&scorer, &[13.0]);
@@ -355,9 +368,8 @@ fn a_deadline_is_kept_and_a_retry_has_ten_times_as_long() {
     assert!(retry >= SHORT * 10 && retry < SOON * 2, "{retry:?}");
 }
 
-#[test]
-fn batches_at_the_bounds() {
-    let module = load(&engine(Duration::from_secs(5)), honest(counter(&[]))).unwrap();
+fn batches_at_the_bounds(strategy: Strategy) {
+    let module = load(&engine(strategy, Duration::from_secs(5)), honest(counter(&[]))).unwrap();
     let mut scorer = Scorer::new(&module);
     check_innocent(&mut scorer, "no rows", &[]);
     check_innocent(&mut scorer, "one row and two states", &[1.0]);
@@ -369,12 +381,11 @@ fn batches_at_the_bounds() {
     check_innocent(&mut scorer, "after a batch that was too large", &[1.0, 2.0]);
 }
 
-#[test]
-fn a_detector_without_state_has_entities_too() {
+fn a_detector_without_state_has_entities_too(strategy: Strategy) {
     let mut manifest = counter_manifest();
     manifest.state_bytes = 0;
     let guest = counter(&[("(i32 1 8 4096", "(i32 1 0 4096")]);
-    let module = load(&engine(SHORT), with_manifest(guest, &manifest.to_json())).unwrap();
+    let module = load(&engine(strategy, SHORT), with_manifest(guest, &manifest.to_json())).unwrap();
     let mut scorer = Scorer::new(&module);
     let mut batch = scorer.batch();
     let places = [(); 3].map(|()| batch.push_state(None));
@@ -386,10 +397,9 @@ fn a_detector_without_state_has_entities_too() {
     assert!(places.iter().all(|place| batch.state(*place).is_empty()));
 }
 
-#[test]
-fn a_row_of_an_entity_that_is_not_there_is_refused_by_a_trained_module() {
+fn a_row_of_an_entity_that_is_not_there_is_refused_by_a_trained_module(strategy: Strategy) {
     let world = &WORLDS[0];
-    let mut scorer = Scorer::new(&world.module);
+    let mut scorer = Scorer::new(world.module(strategy));
     let mut batch = scorer.batch();
     let place = batch.push_state(None);
     batch.push(0.0, place, &[1.0; 6]);

@@ -1,4 +1,4 @@
-//! Trained modules in wasmtime against the same detector run natively: the same bits for any
+//! Trained modules, compiled and interpreted, against the same detector run natively: the same bits for any
 //! events, however the stream is cut, saved and restored, and for the wildest inputs.
 
 mod common;
@@ -6,14 +6,16 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{
-    FALSE_ALARM_RATE, Row, Scored, States, TRAINING_ROWS, TRAINING_SEED, TrainedWorld, WORLDS,
-    all_detectors, assert_same, score_in_batches, score_natively, stream,
+    FALSE_ALARM_RATE, Row, STRATEGIES, Scored, States, TRAINING_ROWS, TRAINING_SEED, TrainedWorld,
+    WORLDS, all_detectors, assert_same, score_in_batches, score_natively, stream,
+    test_each_strategy,
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use proptest::strategy::Strategy as Generated;
 use proptest::test_runner::RngSeed;
 use twinge_contract::abi::Outcome;
-use twinge_engine::{Budget, Scorer};
+use twinge_engine::{Budget, Scorer, Strategy};
 use twinge_generator::AnomalyKind;
 
 /// A fixed seed: the same cases every time, on every machine.
@@ -32,7 +34,7 @@ fn rows_of(world: &TrainedWorld, seed: u64, missing_share: f64, count: usize) ->
 }
 
 /// Values at the edges of what an `f64` can hold, and ordinary ones to go on with.
-fn wild() -> impl Strategy<Value = f64> {
+fn wild() -> impl Generated<Value = f64> {
     let edges = vec![
         f64::NAN,
         -f64::NAN,
@@ -52,6 +54,11 @@ fn wild() -> impl Strategy<Value = f64> {
     prop_oneof![2 => select(edges), 1 => -100.0..100.0f64, 1 => any::<f64>()]
 }
 
+/// All pairs of a strategy and one of the others.
+fn each_with<Other: Copy>(others: &[Other]) -> impl Iterator<Item = (Strategy, Other)> {
+    STRATEGIES.iter().flat_map(|strategy| others.iter().map(|other| (*strategy, *other)))
+}
+
 proptest! {
     #![proptest_config(twelve_cases())]
 
@@ -67,9 +74,11 @@ proptest! {
             let count = if explain_all { 800 } else { 4200 };
             let rows = rows_of(world, seed.into(), missing_share, count);
             let (native, native_states) = score_natively(&world.detector(), &rows, explain_all);
-            for sizes in [&[1][..], &[7], &[64], &[4096], &cuts] {
-                let what = format!("{}, seed {seed}, batches of {sizes:?}", world.world);
-                let (mut scorer, mut states) = (Scorer::new(&world.module), States::new());
+            for (strategy, sizes) in each_with(&[&[1][..], &[7], &[64], &[4096], &cuts]) {
+                let what =
+                    format!("{}, {strategy:?}, seed {seed}, batches of {sizes:?}", world.world);
+                let mut scorer = Scorer::new(world.module(strategy));
+                let mut states = States::new();
                 let scored = score_in_batches(&mut scorer, &rows, sizes, explain_all, &mut states);
                 assert_same(&what, &rows, &native, &scored);
                 prop_assert!(states == native_states, "{}: final states differ", what);
@@ -87,15 +96,17 @@ proptest! {
             let what = format!("{}, seed {seed}, cut at {}", world.world, place.index(rows.len()));
             let (native, native_states) = score_natively(&world.detector(), &rows, false);
             let (before, after) = rows.split_at(place.index(rows.len()));
-            let mut states = States::new();
-            let mut scored =
-                score_in_batches(&mut Scorer::new(&world.module), before, &[64], false, &mut states);
-            let mut restored = states.clone();
-            drop(states);
-            let mut elsewhere = Scorer::new(&world.module);
-            scored.extend(score_in_batches(&mut elsewhere, after, &[17], false, &mut restored));
-            assert_same(&what, &rows, &native, &scored);
-            prop_assert!(restored == native_states, "{}: final states differ", what);
+            for (here, there) in each_with(STRATEGIES) {
+                let what = format!("{what}, first {here:?}, then {there:?}");
+                let (mut scorer, mut states) = (Scorer::new(world.module(here)), States::new());
+                let mut scored = score_in_batches(&mut scorer, before, &[64], false, &mut states);
+                let mut restored = states.clone();
+                drop(states);
+                let mut elsewhere = Scorer::new(world.module(there));
+                scored.extend(score_in_batches(&mut elsewhere, after, &[17], false, &mut restored));
+                assert_same(&what, &rows, &native, &scored);
+                prop_assert!(restored == native_states, "{}: final states differ", what);
+            }
         }
     }
 
@@ -120,10 +131,15 @@ proptest! {
             }
             let what = format!("{}, seed {seed}", world.world);
             let (native, native_states) = score_natively(&world.detector(), &rows, true);
-            let (mut scorer, mut states) = (Scorer::new(&world.module), States::new());
-            let scored = score_in_batches(&mut scorer, &rows, &[128, 5], true, &mut states);
-            assert_same(&what, &rows, &native, &scored);
-            prop_assert!(states == native_states, "{}: final states differ", what);
+            let (mut scored, mut states) = (vec![], States::new());
+            for strategy in STRATEGIES {
+                let what = format!("{what}, {strategy:?}");
+                states.clear();
+                let mut scorer = Scorer::new(world.module(*strategy));
+                scored = score_in_batches(&mut scorer, &rows, &[128, 5], true, &mut states);
+                assert_same(&what, &rows, &native, &scored);
+                prop_assert!(states == native_states, "{}: final states differ", what);
+            }
             for (index, scored) in scored.iter().enumerate() {
                 let finite = scored.score().is_finite() && scored.attribution().all(f32::is_finite);
                 prop_assert!(finite, "{what}: row {index} {:?} gives {scored:?}", rows[index]);
@@ -142,16 +158,25 @@ proptest! {
             let rows = rows_of(world, seed.into(), 0.05, 400);
             let mut words = words.iter().flat_map(|word| word.to_le_bytes()).cycle();
             let length = world.trained.manifest.state_bytes as usize;
-            let mut states: States = rows
+            let garbled: States = rows
                 .iter()
                 .map(|row| (row.entity.clone(), words.by_ref().take(length).collect()))
                 .collect();
-            let mut scorer = Scorer::new(&world.module);
-            let scored = score_in_batches(&mut scorer, &rows, &[64], true, &mut states);
-            let finite = |scored: &Scored| {
-                scored.score().is_finite() && scored.attribution().all(f32::is_finite)
-            };
-            prop_assert!(scored.iter().all(finite), "{}, seed {}", world.world, seed);
+            let what = format!("{}, seed {seed}", world.world);
+            let mut first = None;
+            for strategy in STRATEGIES {
+                let mut scorer = Scorer::new(world.module(*strategy));
+                let mut states = garbled.clone();
+                let scored = score_in_batches(&mut scorer, &rows, &[64], true, &mut states);
+                let finite = |scored: &Scored| {
+                    scored.score().is_finite() && scored.attribution().all(f32::is_finite)
+                };
+                prop_assert!(scored.iter().all(finite), "{}, {:?}", what, strategy);
+                let (scored_first, states_first) =
+                    first.get_or_insert_with(|| (scored.clone(), states.clone()));
+                assert_same(&what, &rows, scored_first, &scored);
+                prop_assert!(states == *states_first, "{}: final states differ", what);
+            }
         }
     }
 }
@@ -221,7 +246,7 @@ fn attributions_sum_to_the_score_and_name_the_planted_field() {
     ];
     for world in all_detectors() {
         let rows = later_rows(world);
-        let mut scorer = Scorer::new(&world.module);
+        let mut scorer = Scorer::new(world.module(Strategy::default()));
         let scored = score_in_batches(&mut scorer, &rows, &[512], false, &mut States::new());
         for (row, scored) in rows.iter().zip(&scored) {
             let sum: f64 = scored.attribution().map(f64::from).sum();
@@ -245,12 +270,15 @@ fn attributions_sum_to_the_score_and_name_the_planted_field() {
     }
 }
 
-#[test]
-fn a_batch_scored_in_parts_gives_the_bits_of_the_whole() {
+test_each_strategy! {
+    a_batch_scored_in_parts_gives_the_bits_of_the_whole
+}
+
+fn a_batch_scored_in_parts_gives_the_bits_of_the_whole(strategy: Strategy) {
     const STATES: usize = 8;
     for world in all_detectors() {
         let rows = rows_of(world, 5, 0.0, 64);
-        let mut scorer = Scorer::new(&world.module);
+        let mut scorer = Scorer::new(world.module(strategy));
         let mut at_once = scorer.batch();
         let places = [(); STATES].map(|()| at_once.push_state(None));
         for (index, row) in rows.iter().enumerate() {
@@ -261,7 +289,7 @@ fn a_batch_scored_in_parts_gives_the_bits_of_the_whole() {
         for row in 0..rows.len() {
             // A part brings the states of all rows, here to an instance that has no room yet.
             let mut part = in_parts.part(row..row + 1);
-            let result = Scorer::new(&world.module).score(&mut part, true, Budget::Retry);
+            let result = Scorer::new(world.module(strategy)).score(&mut part, true, Budget::Retry);
             assert_eq!(result, Ok(()), "{}: row {row}", world.world);
             in_parts.take_part(&part, row);
         }

@@ -3,20 +3,20 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::{
-    States, TrainedWorld, WORLDS, all_detectors, assert_same, counter, counter_manifest, engine,
-    score_in_batches, stream, with_manifest,
+    PATIENCE, States, TrainedWorld, WORLDS, all_detectors, assert_same, counter, counter_manifest,
+    engine, score_in_batches, stream, with_manifest,
 };
-use twinge_engine::{ArtefactError, Engine, Limits, LoadError, Module, Precompiled, Scorer};
+use twinge_engine::{
+    ArtefactError, Engine, Limits, LoadError, Module, Precompiled, Scorer, Strategy,
+};
 use twinge_trust::{
     ArtefactIdentity, ArtefactStatement, Digest, Keyring, Role, SigningKey, TrustedKey,
     VerifiedArtefact, VerifiedModule,
 };
 
 fn patient() -> Engine {
-    engine(Duration::from_secs(10))
+    engine(Strategy::Compile, PATIENCE)
 }
 
 /// What a holder of the native key says of some bytes, believed.
@@ -64,8 +64,8 @@ fn by_artefact(world: &TrainedWorld) -> Module {
 fn an_artefact_gives_the_bits_that_the_compiler_gives() {
     for world in all_detectors() {
         let module = by_artefact(world);
-        assert_eq!(module.digest(), world.module.digest());
-        assert_eq!(module.manifest(), world.module.manifest());
+        assert_eq!(module.digest(), world.module(Strategy::Compile).digest());
+        assert_eq!(module.manifest(), world.module(Strategy::Compile).manifest());
         let rows = world.rows(&mut stream(world.world, 20_261_125, 0.05), 3000);
         let score = |module: &Module| {
             let mut states = States::new();
@@ -73,7 +73,7 @@ fn an_artefact_gives_the_bits_that_the_compiler_gives() {
             let scored = score_in_batches(&mut scorer, &rows, &[1, 64, 7, 500], true, &mut states);
             (scored, states)
         };
-        let (compiled, compiled_states) = score(&world.module);
+        let (compiled, compiled_states) = score(world.module(Strategy::Compile));
         let (loaded, loaded_states) = score(&module);
         assert_same(&world.world.to_string(), &rows, &compiled, &loaded);
         assert!(compiled_states == loaded_states, "{}: final states differ", world.world);

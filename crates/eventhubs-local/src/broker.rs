@@ -10,8 +10,10 @@ use twinge_platform::{Clock, Disk};
 use crate::context::Core;
 use crate::directory::{self, Lock};
 use crate::error::BrokerError;
+use crate::http;
 use crate::hub::{Hubs, Storage};
 use crate::log::Retention;
+use crate::reader::Reader;
 use crate::sas::SasKey;
 use crate::serve::serve;
 use crate::settings::Settings;
@@ -23,6 +25,7 @@ pub struct Broker {
     core: Arc<Core>,
     listener: TcpListener,
     address: SocketAddr,
+    http: Option<(TcpListener, SocketAddr)>,
     _lock: Lock,
 }
 
@@ -41,6 +44,7 @@ impl Broker {
     ) -> Result<Self, BrokerError> {
         let Settings {
             listen,
+            http,
             hubs,
             directory,
             retention_bytes,
@@ -54,19 +58,25 @@ impl Broker {
         let retention = Retention { bytes: retention_bytes, age: retention_age };
         let storage = Storage { disk, clock: Arc::clone(&clock), directory, retention };
         let hubs = Hubs::open(kept, &storage)?;
-        let bound = TcpListener::bind(listen).and_then(|listener| {
-            listener.set_nonblocking(true)?;
-            Ok((listener.local_addr()?, listener))
-        });
-        let (address, listener) =
-            bound.map_err(|source| BrokerError::Bind { address: listen, source })?;
+        let (listener, address) = bind(listen)?;
+        let http = http.map(bind).transpose()?;
         let core = Arc::new(Core { hubs, key, accept_any_jwt, clock });
-        Ok(Self { core, listener, address, _lock: lock })
+        Ok(Self { core, listener, address, http, _lock: lock })
     }
 
     /// Where the broker listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the broker listens for senders that speak HTTP.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(|(_, address)| *address)
+    }
+
+    /// A look at what the hubs hold, for as long as the broker runs.
+    pub fn reader(&self) -> Reader {
+        Reader::new(&self.core)
     }
 
     /// What clients need to connect. It holds the key: show it to no one else.
@@ -84,14 +94,33 @@ impl Broker {
     /// # Errors
     /// When the runtime cannot take the socket.
     pub async fn run(self, stop: CancellationToken) -> Result<(), BrokerError> {
-        let listener = tokio::net::TcpListener::from_std(self.listener);
-        let listener = listener
-            .map_err(|source| BrokerError::System { action: "watch the socket", source })?;
+        let listener = watch(self.listener)?;
         tracing::info!(address = %self.address, "the broker serves");
-        serve(listener, self.core, &stop).await?;
+        match self.http {
+            None => serve(listener, self.core, &stop).await?,
+            Some((http_listener, address)) => {
+                tracing::info!(%address, "the broker serves HTTP");
+                let door = http::serve(watch(http_listener)?, Arc::clone(&self.core), stop.clone());
+                tokio::try_join!(serve(listener, self.core, &stop), door)?;
+            }
+        }
         tracing::info!(address = %self.address, "the broker stopped");
         Ok(())
     }
+}
+
+fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BrokerError> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    });
+    bound.map_err(|source| BrokerError::Bind { address, source })
+}
+
+fn watch(listener: TcpListener) -> Result<tokio::net::TcpListener, BrokerError> {
+    tokio::net::TcpListener::from_std(listener)
+        .map_err(|source| BrokerError::System { action: "watch the socket", source })
 }
 
 impl fmt::Debug for Broker {

@@ -1,6 +1,6 @@
 //! A broker for one machine that speaks what Azure Event Hubs speaks: AMQP 1.0 with SASL, tokens
 //! put to `$cbs`, properties from `$management`, batches, partition keys, start positions and
-//! epochs. Events are kept on disk and survive SIGKILL.
+//! epochs; and, where it is asked to, HTTP for senders. Events are kept on disk and survive SIGKILL.
 //!
 //! The official clients take it for Event Hubs. It has no TLS and so serves loopback addresses
 //! alone. It does not know what events hold, nor anything of the rest of the project but the
@@ -31,6 +31,8 @@ mod connection;
 mod context;
 mod directory;
 mod error;
+mod http;
+mod http_event;
 mod hub;
 mod incoming;
 mod log;
@@ -38,6 +40,7 @@ mod mailbox;
 mod nodes;
 mod outgoing;
 mod partition_key;
+mod reader;
 mod record;
 mod sas;
 mod selector;
@@ -47,4 +50,5 @@ mod settings;
 
 pub use broker::Broker;
 pub use error::BrokerError;
+pub use reader::{KeptEvent, ReadError, Reader};
 pub use settings::{HubSettings, Settings};

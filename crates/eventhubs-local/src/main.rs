@@ -26,6 +26,10 @@ struct Arguments {
     #[arg(long, env = "TWINGE_EVENTHUBS_LISTEN", default_value = "127.0.0.1:5672")]
     listen: SocketAddr,
 
+    /// Where to listen for senders that speak HTTP as Event Hubs does; port 0 picks a free one.
+    #[arg(long, env = "TWINGE_EVENTHUBS_HTTP", value_name = "ADDRESS")]
+    http: Option<SocketAddr>,
+
     /// A hub and its number of partitions, as in events=4; can be given again. Hubs that the
     /// directory has already are served too.
     #[arg(
@@ -66,6 +70,7 @@ impl Arguments {
     fn settings(&self) -> Settings {
         let mut settings = Settings::new(&self.data, self.hubs.clone());
         settings.listen = self.listen;
+        settings.http = self.http;
         settings.retention_bytes = self.retention_bytes;
         settings.retention_age = self.retention_seconds.map(Duration::from_secs);
         settings.accept_any_jwt = self.accept_any_jwt;

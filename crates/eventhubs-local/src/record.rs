@@ -16,7 +16,7 @@ const RESERVED: [&str; 5] = [
 const SEQUENCE_NUMBER: &str = "x-opt-sequence-number";
 const OFFSET: &str = "x-opt-offset";
 const ENQUEUED_TIME: &str = "x-opt-enqueued-time";
-const PARTITION_KEY: &str = "x-opt-partition-key";
+pub(crate) const PARTITION_KEY: &str = "x-opt-partition-key";
 
 /// The longest partition key, in bytes. Event Hubs takes 128 characters.
 const KEY_BYTES_MAX: usize = 512;
@@ -119,8 +119,7 @@ impl Batch {
 
     /// The partition key of the first event: it decides where all of them go.
     pub(crate) fn key(&self) -> Option<&str> {
-        let event = Event::parse(self.record(self.first)?)?;
-        std::str::from_utf8(event.key).ok().filter(|key| !key.is_empty())
+        Event::parse(self.record(self.first)?)?.key()
     }
 }
 
@@ -223,6 +222,16 @@ impl<'a> Event<'a> {
             annotations,
             rest,
         })
+    }
+
+    /// The key that chose the partition.
+    pub(crate) fn key(&self) -> Option<&'a str> {
+        std::str::from_utf8(self.key).ok().filter(|key| !key.is_empty())
+    }
+
+    /// The sections behind the annotations: properties and body.
+    pub(crate) fn sections(&self) -> &'a [u8] {
+        self.rest
     }
 
     /// Appends the message as receivers get it.

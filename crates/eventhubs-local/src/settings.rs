@@ -21,6 +21,8 @@ pub struct Settings {
     /// Where to listen; port 0 picks a free one. It must be a loopback address, for there is no
     /// TLS.
     pub listen: SocketAddr,
+    /// Where to listen for senders that speak HTTP, by the same rules; nowhere if there is none.
+    pub http: Option<SocketAddr>,
     /// The hubs that must be there. Those that the directory has from earlier are served too.
     pub hubs: Vec<HubSettings>,
     /// Where the events, the key and the list of hubs are kept.
@@ -52,6 +54,7 @@ impl Settings {
     pub fn new(directory: impl Into<PathBuf>, hubs: Vec<HubSettings>) -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            http: None,
             hubs,
             directory: directory.into(),
             retention_bytes: 1 << 30,
@@ -62,8 +65,10 @@ impl Settings {
     }
 
     pub(crate) fn checked(self) -> Result<Self, BrokerError> {
-        if !self.listen.ip().is_loopback() {
-            return Err(BrokerError::Listen { address: self.listen });
+        for address in [Some(self.listen), self.http].into_iter().flatten() {
+            if !address.ip().is_loopback() {
+                return Err(BrokerError::Listen { address });
+            }
         }
         if self.retention_bytes < RETENTION_BYTES_MIN {
             let bytes = self.retention_bytes;

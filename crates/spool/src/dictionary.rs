@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use twinge_platform::Disk;
 
-use crate::error::{SpoolError, TRIES};
+use crate::error::SpoolError;
 use crate::record::{self, Packing};
 use crate::sealed;
 
@@ -34,8 +34,6 @@ pub(crate) struct Dictionaries {
     files: BTreeMap<u32, u64>,
     /// Contents that were needed so far; `None` for a damaged or missing one.
     loaded: BTreeMap<u32, Option<Arc<[u8]>>>,
-    /// How often a file was read in vain since the last that could be read.
-    tries: u32,
     /// With which new records are packed.
     current: Option<(u32, Arc<[u8]>)>,
     next: u32,
@@ -85,7 +83,6 @@ impl Dictionaries {
             next: next.max(after).max(1),
             files,
             loaded: BTreeMap::new(),
-            tries: 0,
             current: None,
             samples: VecDeque::new(),
             window: Window::default(),
@@ -114,7 +111,7 @@ impl Dictionaries {
     /// The content of a dictionary; `None` when it is damaged or missing.
     ///
     /// # Errors
-    /// `Disk` when it cannot be read just now; after the third try it counts as damaged.
+    /// `Disk` when it cannot be read just now.
     pub(crate) fn content(&mut self, number: u32) -> Result<Option<Arc<[u8]>>, SpoolError> {
         if let Some(content) = self.loaded.get(&number) {
             return Ok(content.clone());
@@ -123,15 +120,15 @@ impl Dictionaries {
         let content = match self.disk.read(&path) {
             Ok(file) => sealed::unseal(MAGIC_AND_VERSION, &file).map(Arc::from),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(source) if self.tries + 1 < TRIES => {
-                self.tries += 1;
-                return Err(SpoolError::Disk { action: "read", path, source });
-            }
-            Err(_still) => None,
+            Err(source) => return Err(SpoolError::Disk { action: "read", path, source }),
         };
-        self.tries = 0;
         self.loaded.insert(number, content.clone());
         Ok(content)
+    }
+
+    /// Counts a dictionary that cannot be read as damaged.
+    pub(crate) fn give_up(&mut self, number: u32) {
+        self.loaded.insert(number, None);
     }
 
     /// Makes a dictionary if it is time for one. `bodies` are those about to be packed.

@@ -5,9 +5,6 @@ use std::path::PathBuf;
 
 use twinge_journal::JournalError;
 
-/// So often something is read in vain before it counts as damaged.
-pub(crate) const TRIES: u32 = 3;
-
 /// Why a spool could not do what it was asked to. Entries that it has are kept in any case.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

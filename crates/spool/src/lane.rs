@@ -11,7 +11,7 @@ use twinge_platform::Disk;
 
 use crate::dictionary::Dictionaries;
 use crate::entry::{Importance, Queued};
-use crate::error::{SpoolError, TRIES};
+use crate::error::SpoolError;
 use crate::record;
 use crate::repair;
 use crate::settings::Settings;
@@ -21,6 +21,8 @@ use crate::state::LaneState;
 const AHEAD_BYTES_MAX: usize = 256 << 10;
 /// Records of one write, together, unless a single one is longer.
 const BATCH_BYTES_MAX: u64 = 64 << 10;
+/// What cannot be read for so long counts as damaged. A disk that fails for a moment loses nothing.
+const UNREADABLE_SECONDS_MAX: u64 = 60;
 /// What a journal adds to each record, and to each segment.
 const FRAME_BYTES: u64 = 16;
 const HEADER_BYTES: u64 = 16;
@@ -36,8 +38,6 @@ pub(crate) struct Lane {
     journal: Option<Journal>,
     /// No segment is on disk: one is made when something is written.
     is_absent: bool,
-    /// The journal's file refused to be written because the disk was read-only: open it anew.
-    is_stale: bool,
     /// The last segment holds nothing that is needed and is to be removed for its room.
     discard_last: bool,
     /// Entries read from disk and not released yet.
@@ -47,9 +47,11 @@ pub(crate) struct Lane {
     next_read: u64,
     /// Damaged records between those and `next_read`.
     lost: u64,
-    /// Damaged records that the head has passed and the spool has not counted yet.
-    passed_lost: u64,
-    tries: u32,
+    passed: Passed,
+    /// Since when the next place cannot be read, in operating time.
+    unreadable_since: Option<u64>,
+    /// Operating time, as the spool last said.
+    second: u64,
     memory: VecDeque<Queued>,
     memory_bytes: usize,
     /// How many entries at the front of `memory` were appended since `durable_end`.
@@ -59,6 +61,17 @@ pub(crate) struct Lane {
     cursor: u64,
     /// The last entry that was on disk when the journal was opened.
     last_on_disk: Option<Place>,
+}
+
+/// What the head has passed and the spool has not counted yet.
+#[derive(Debug, Default)]
+pub(crate) struct Passed {
+    /// Damaged records.
+    pub(crate) damaged: u64,
+    /// Released entries that were on disk.
+    pub(crate) on_disk: u64,
+    /// Released entries that were in memory only.
+    pub(crate) in_memory: u64,
 }
 
 #[derive(Debug)]
@@ -130,14 +143,14 @@ impl Lane {
             dictionaries,
             journal: None,
             is_absent: false,
-            is_stale: false,
             discard_last: false,
             ahead: VecDeque::new(),
             ahead_bytes: 0,
             next_read: 0,
             lost: 0,
-            passed_lost: 0,
-            tries: 0,
+            passed: Passed::default(),
+            unreadable_since: None,
+            second: 0,
             memory: VecDeque::new(),
             memory_bytes: 0,
             staged: 0,
@@ -149,9 +162,16 @@ impl Lane {
         if !lane.is_absent {
             lane.open_journal()?;
             lane.next_read = lane.journal.as_ref().map_or(0, Journal::start);
-            lane.settle();
+            lane.settle()?;
+            // What comes before the cursor was counted in its time.
+            lane.passed.on_disk = 0;
         }
         Ok(lane)
+    }
+
+    /// Tells the lane the operating time.
+    pub(crate) fn set_second(&mut self, second: u64) {
+        self.second = second;
     }
 
     pub(crate) fn cursor(&self) -> u64 {
@@ -226,16 +246,19 @@ impl Lane {
         self.cursor = self.cursor.max(through);
         while self.ahead.front().is_some_and(|ahead| ahead.queued.sequence <= through) {
             self.pop_ahead();
+            self.passed.on_disk += 1;
         }
         while self.memory.front().is_some_and(|queued| queued.sequence <= through) {
             self.pop_memory();
+            self.passed.in_memory += 1;
         }
-        self.settle();
+        // What cannot be read now is passed when it can.
+        self.settle().ok();
     }
 
-    /// How many damaged records were passed since the last call.
-    pub(crate) fn take_passed_lost(&mut self) -> u64 {
-        std::mem::take(&mut self.passed_lost)
+    /// What was passed since the last call.
+    pub(crate) fn take_passed(&mut self) -> Passed {
+        std::mem::take(&mut self.passed)
     }
 
     /// Passes the oldest segment for its room, and returns how many entries that drops: none if
@@ -251,8 +274,11 @@ impl Lane {
         }
         self.discard_last |= is_last;
         self.forget_read_below(boundary);
-        let remaining = self.get(0).ok().flatten().map_or(sequence_next, |first| first.sequence);
-        self.cursor = self.cursor.max(remaining.saturating_sub(1));
+        // If what remains cannot be read now, the cursor stays where it is, which is safe too.
+        if let Ok(first) = self.get(0) {
+            let remaining = first.map_or(sequence_next, |first| first.sequence);
+            self.cursor = self.cursor.max(remaining.saturating_sub(1));
+        }
         Some(boundary.saturating_sub(head))
     }
 
@@ -309,10 +335,7 @@ impl Lane {
         let importance = self.importance;
         let journal = self.writable_journal()?;
         let appended = journal.append(batch.records.iter().map(Vec::as_slice));
-        if let Err(source) = appended {
-            self.is_stale |= is_read_only(&source);
-            return Err(segments_error("write", importance, source));
-        }
+        appended.map_err(|source| segments_error("write", importance, source))?;
         self.staged += batch.entries();
         Ok(())
     }
@@ -326,10 +349,7 @@ impl Lane {
             self.note_written();
         }
         self.staged = 0;
-        synced.map_err(|source| {
-            self.is_stale |= is_read_only(&source);
-            segments_error("write", self.importance, source)
-        })
+        synced.map_err(|source| segments_error("write", self.importance, source))
     }
 
     pub(crate) fn walk(&mut self) -> Result<Walk, SpoolError> {
@@ -364,18 +384,15 @@ impl Lane {
         front.unwrap_or(self.next_read - self.lost)
     }
 
-    /// Reads on until the oldest entry is known, so that counts are exact. What cannot be read
-    /// now is told by the next [`get`](Self::get).
-    fn settle(&mut self) {
-        if self.ahead.is_empty() {
-            self.read_one().ok();
-        }
+    /// Reads on until the oldest entry is known, so that counts are exact.
+    fn settle(&mut self) -> Result<(), SpoolError> {
+        if self.ahead.is_empty() { self.read_one().map(drop) } else { Ok(()) }
     }
 
     fn pop_ahead(&mut self) -> Option<u64> {
         let ahead = self.ahead.pop_front()?;
         self.ahead_bytes -= ahead.queued.memory_bytes();
-        self.passed_lost += ahead.lost_before;
+        self.passed.damaged += ahead.lost_before;
         Some(ahead.queued.sequence)
     }
 
@@ -412,6 +429,7 @@ impl Lane {
                     Decoded::Damaged => self.note_lost(offset + 1, 1),
                     Decoded::Passed => {
                         self.pass_lost_at_head();
+                        self.passed.on_disk += 1;
                         self.next_read = offset + 1;
                     }
                     Decoded::Entry(mut ahead) => {
@@ -432,7 +450,7 @@ impl Lane {
     /// Without an entry before them, damaged records are at the head and passed at once.
     fn pass_lost_at_head(&mut self) {
         if self.ahead.is_empty() {
-            self.passed_lost += std::mem::take(&mut self.lost);
+            self.passed.damaged += std::mem::take(&mut self.lost);
         }
     }
 
@@ -442,12 +460,16 @@ impl Lane {
             return Ok(Decoded::Passed);
         }
         let dictionary = record.dictionary();
-        let content = match dictionary {
+        let content = match dictionary.map(|number| self.dictionaries.content(number)) {
             None => None,
-            Some(number) => match self.dictionaries.content(number)? {
-                Some(content) => Some(content),
-                None => return Ok(Decoded::Damaged),
-            },
+            Some(Ok(Some(content))) => Some(content),
+            Some(Err(error)) if !self.is_given_up() => return Err(error),
+            Some(Ok(None) | Err(_)) => {
+                if let Some(number) = dictionary {
+                    self.dictionaries.give_up(number);
+                }
+                return Ok(Decoded::Damaged);
+            }
         };
         let content = content.as_deref().unwrap_or_default();
         Ok(match record.unpack(self.importance, content, self.body_bytes_max) {
@@ -471,7 +493,7 @@ impl Lane {
         }
         match journal.read(from, 1, 0) {
             Ok(mut records) => {
-                self.tries = 0;
+                self.unreadable_since = None;
                 Ok(match records.pop() {
                     Some(record) => Step::Record { offset: from, bytes: record.bytes },
                     None => Step::End,
@@ -500,16 +522,21 @@ impl Lane {
     }
 
     fn read_in_vain(&mut self, from: u64, source: JournalError) -> Result<Step, SpoolError> {
-        self.tries += 1;
         let is_missing = matches!(
             &source,
             JournalError::Disk { source, .. } if source.kind() == ErrorKind::NotFound
         );
-        if self.tries < TRIES && !is_missing {
+        if !is_missing && !self.is_given_up() {
             return Err(segments_error("read", self.importance, source));
         }
-        self.tries = 0;
+        self.unreadable_since = None;
         Ok(self.skip_segment(from))
+    }
+
+    /// Whether what could not be read just now has been so for too long.
+    fn is_given_up(&mut self) -> bool {
+        let since = *self.unreadable_since.get_or_insert(self.second);
+        self.second.saturating_sub(since) >= UNREADABLE_SECONDS_MAX
     }
 
     fn skip_segment(&self, from: u64) -> Step {
@@ -519,9 +546,6 @@ impl Lane {
     }
 
     fn writable_journal(&mut self) -> Result<&mut Journal, SpoolError> {
-        if self.is_stale {
-            self.journal = None;
-        }
         if self.journal.is_none() {
             self.open_journal()?;
         }
@@ -545,7 +569,6 @@ impl Lane {
         self.last_on_disk = last_record(&mut journal, &mut self.dictionaries);
         self.journal = Some(journal);
         self.is_absent = false;
-        self.is_stale = false;
         self.forget_written();
         Ok(())
     }
@@ -557,7 +580,7 @@ impl Lane {
         let segments = self.segments()?;
         let is_last = segments.last().is_none_or(|last| last.as_path() < segment);
         // How many records a last segment had is not known; that there were some is told.
-        self.passed_lost += u64::from(is_last);
+        self.passed.damaged += u64::from(is_last);
         Ok(())
     }
 
@@ -574,7 +597,7 @@ impl Lane {
                 file.sync()
             });
             cut.map_err(|source| disk_error("cut", segment, source))?;
-            self.passed_lost += 1;
+            self.passed.damaged += 1;
         }
         Ok(())
     }
@@ -647,14 +670,6 @@ fn last_of(journal: &mut Journal, mut from: u64, dictionaries: &mut Dictionaries
         }
     }
     last
-}
-
-fn is_read_only(error: &JournalError) -> bool {
-    matches!(
-        error,
-        JournalError::Disk { source, .. } | JournalError::Sync { source, .. }
-            if source.kind() == ErrorKind::ReadOnlyFilesystem
-    )
 }
 
 fn segments_error(

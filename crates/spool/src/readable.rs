@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use twinge_platform::{Disk, DiskFile};
 
-/// The same disk; on a read-only one, opening gives a copy in memory that refuses to grow.
+/// The same disk; where it is read-only, opening a file gives one that can be read, and written
+/// once the disk can be.
 #[derive(Debug)]
 pub(crate) struct Readable(pub(crate) Arc<dyn Disk>);
 
@@ -15,10 +16,9 @@ impl Disk for Readable {
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         match self.0.open_append(path) {
             Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {
-                match self.0.read(path) {
-                    Ok(bytes) => Ok(Box::new(Copied { bytes })),
-                    Err(_unread) => Err(error),
-                }
+                let Ok(bytes) = self.0.read(path) else { return Err(error) };
+                let (disk, path) = (self.0.clone(), path.to_owned());
+                Ok(Box::new(Unwritable { disk, path, len: bytes.len() as u64, file: None }))
             }
             opened => opened,
         }
@@ -50,37 +50,61 @@ impl Disk for Readable {
 }
 
 #[derive(Debug)]
-struct Copied {
-    bytes: Vec<u8>,
+struct Unwritable {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    /// How much of the file counts: a torn write is hidden until it can be cut off.
+    len: u64,
+    /// The file itself, once the disk could be written.
+    file: Option<Box<dyn DiskFile>>,
 }
 
-impl DiskFile for Copied {
-    fn append(&mut self, _bytes: &[u8]) -> io::Result<()> {
-        Err(ErrorKind::ReadOnlyFilesystem.into())
+impl Unwritable {
+    /// The file itself, cut to what counts.
+    fn file(&mut self) -> io::Result<&mut dyn DiskFile> {
+        if self.file.is_none() {
+            let mut file = self.disk.open_append(&self.path)?;
+            file.truncate(self.len)?;
+            self.file = Some(file);
+        }
+        Ok(self.file.as_deref_mut().expect("it was opened just now"))
+    }
+}
+
+impl DiskFile for Unwritable {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file()?.append(bytes)
     }
 
     /// What is on a read-only disk is durable.
     fn sync(&mut self) -> io::Result<()> {
-        Ok(())
+        self.file.as_mut().map_or(Ok(()), |file| file.sync())
     }
 
-    /// A torn write is hidden until the disk can be written again.
     fn truncate(&mut self, len: u64) -> io::Result<()> {
-        if len > self.bytes.len() as u64 {
+        if let Some(file) = &mut self.file {
+            return file.truncate(len);
+        }
+        if len > self.len {
             return Err(ErrorKind::InvalidInput.into());
         }
-        self.bytes.truncate(len as usize);
+        self.len = len;
         Ok(())
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.bytes.len() as u64)
+        self.file.as_ref().map_or(Ok(self.len), |file| file.len())
     }
 
+    /// Reads the file anew each time: another handle may have cut it and written on.
     fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.bytes.len());
-        let count = buffer.len().min(self.bytes.len() - start);
-        buffer[..count].copy_from_slice(&self.bytes[start..start + count]);
+        if let Some(file) = &mut self.file {
+            return file.read_at(offset, buffer);
+        }
+        let bytes = self.disk.read(&self.path)?;
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+        let count = buffer.len().min(bytes.len() - start);
+        buffer[..count].copy_from_slice(&bytes[start..start + count]);
         Ok(count)
     }
 }

@@ -86,7 +86,7 @@ impl Spool {
             teller: Teller::default(),
         };
         spool.go_on_after_last();
-        spool.count_damage();
+        spool.count_passed();
         spool.reserve_sequences();
         spool.tell();
         Ok(spool)
@@ -138,7 +138,7 @@ impl Spool {
     ///
     /// # Errors
     /// `Segments`, `Disk`: the oldest cannot be read; call again. A place that stays unreadable
-    /// counts as damaged after the third try.
+    /// for a minute counts as damaged.
     pub fn peek(
         &mut self,
         entries_max: usize,
@@ -160,7 +160,7 @@ impl Spool {
             room = room.saturating_sub(next.entry.length());
             found.push(next.clone());
         }
-        self.count_damage();
+        self.count_passed();
         self.tell();
         Ok(found)
     }
@@ -171,17 +171,9 @@ impl Spool {
     pub fn release(&mut self, through: u64) {
         let through = through.min(self.sequence_next.saturating_sub(1));
         for importance in Importance::ALL {
-            let lane = self.lane(importance);
-            let (before, on_disk) = (lane.entries(), lane.disk_entries());
-            lane.release(through);
-            let damaged = lane.take_passed_lost();
-            let passed = before.saturating_sub(lane.entries());
-            // The live path writes nothing: what was never on disk leaves the state as it is.
-            let is_disk_touched = lane.disk_entries() < on_disk;
-            self.is_state_stale |= is_disk_touched;
-            self.released += passed.saturating_sub(damaged);
-            self.note_drop(importance, Cause::Damage, damaged);
+            self.lane(importance).release(through);
         }
+        self.count_passed();
         if let Err(error) = self.reclaim() {
             self.last_error = Some(error.chain());
         }
@@ -211,7 +203,7 @@ impl Spool {
         let seconds = Importance::ALL.map(|importance| {
             self.lane(importance).get(0).ok().flatten().map(|oldest| oldest.second)
         });
-        self.count_damage();
+        self.count_passed();
         let oldest = seconds.into_iter().flatten().min();
         Figures {
             normal: self.lane_figures(Importance::Normal),
@@ -306,10 +298,13 @@ impl Spool {
         }
     }
 
-    fn count_damage(&mut self) {
+    fn count_passed(&mut self) {
         for importance in Importance::ALL {
-            let damaged = self.lane(importance).take_passed_lost();
-            self.note_drop(importance, Cause::Damage, damaged);
+            let passed = self.lane(importance).take_passed();
+            self.released += passed.on_disk + passed.in_memory;
+            // The live path writes nothing: what was never on disk leaves the state as it is.
+            self.is_state_stale |= passed.on_disk > 0;
+            self.note_drop(importance, Cause::Damage, passed.damaged);
         }
     }
 
@@ -324,6 +319,7 @@ impl Spool {
             return;
         }
         self.expired = second;
+        self.lanes.iter_mut().for_each(|lane| lane.set_second(second));
         let age_max = self.settings.age_seconds_max;
         for importance in Importance::ALL {
             let mut count = 0;
@@ -337,7 +333,7 @@ impl Spool {
             }
             self.note_drop(importance, Cause::Age, count);
         }
-        self.count_damage();
+        self.count_passed();
     }
 
     fn relieve_memory(&mut self) {
@@ -457,10 +453,10 @@ impl Spool {
             self.is_drop_unwritten && self.lanes.iter().any(Lane::is_reclaimable);
         // A full disk has room for the count only afterwards.
         let counted = if is_counted_first { self.write_state() } else { Ok(()) };
-        for lane in &mut self.lanes {
-            lane.reclaim()?;
-        }
-        if counted.is_err() { self.write_state() } else { Ok(()) }
+        let [normal, anomalous] = &mut self.lanes;
+        let reclaimed = normal.reclaim().and(anomalous.reclaim());
+        let counted = if counted.is_err() { self.write_state() } else { Ok(()) };
+        reclaimed.and(counted)
     }
 
     fn write_state(&mut self) -> Result<(), SpoolError> {

@@ -1,4 +1,5 @@
 //! What a spool does on a good disk: order, bounds, age, and a live path that leaves it alone.
+#![expect(clippy::print_stdout, reason = "tests print seeds and figures")]
 
 mod common;
 
@@ -115,7 +116,8 @@ fn anomalous_entries_go_only_when_no_normal_one_is_left() {
     check_accounts(&figures, 3_200);
     assert_eq!(figures.anomalous.dropped, before.anomalous.dropped, "none goes for a normal one");
     let kept = numbers(&drain(&mut spool));
-    let (normal, anomalous): (Vec<_>, Vec<_>) = kept.iter().partition(|number| **number >= 3_000);
+    let (normal, anomalous): (Vec<u64>, Vec<u64>) =
+        kept.iter().partition(|number| **number >= 3_000);
     assert_eq!(anomalous, (3_000 - anomalous.len() as u64..3_000).collect::<Vec<_>>());
     assert_eq!(normal, (3_200 - normal.len() as u64..3_200).collect::<Vec<_>>());
 }

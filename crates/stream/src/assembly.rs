@@ -8,13 +8,15 @@ use crate::intake::{self, Incoming, Intake};
 use crate::lines::{Lines, LinesError};
 use crate::metrics::Metrics;
 use crate::modules::ModuleError;
+use crate::outlet::Outlet;
 use crate::partitions::{self, Gained, OnePartition, Partitions, Works};
 use crate::pump::{PumpError, Report, Reports, Settings};
 #[cfg(feature = "adls")]
 use crate::rights::{Desk, DeskError, DeskPlan};
 use crate::rights::{RightsError, RightsPlan};
 use crate::sightings::Sightings;
-use crate::sink::{Files, HUB_PREFIX, Sink, SinkError};
+use crate::silence::SilenceSettings;
+use crate::sink::{Files, HUB_PREFIX, NOWHERE, Sink, SinkError};
 use crate::source::Source;
 use async_trait::async_trait;
 use axum::Router;
@@ -75,6 +77,10 @@ pub struct Plan {
     /// The rights that this program gives to devices, over HTTP.
     #[cfg(feature = "adls")]
     pub desk: Option<DeskPlan>,
+    /// Bytes that events may take in the journal before they are scored.
+    pub journal_bytes_max: u64,
+    /// When an entity that stops sending is told.
+    pub silence: SilenceSettings,
 }
 
 /// A detector and where its records go.
@@ -121,8 +127,8 @@ pub enum Input {
     Follow(PathBuf),
     /// Standard input; the program ends with it.
     Stdin,
-    /// HTTP.
-    Http,
+    /// What is pushed: HTTP, and whatever a program feeds.
+    Pushed,
     /// Partitions of a hub, which the program brings along.
     Hub,
 }
@@ -178,6 +184,8 @@ pub enum AssemblyError {
     SameOutput(String),
     #[error("events stopped")]
     Pump(#[from] PumpError),
+    #[error("what the program brings along cannot be used")]
+    Extension(#[source] ExtensionError),
     #[error("this program has no Event Hubs: use the cloud host")]
     NoHub,
     #[error("Event Hubs cannot be used")]
@@ -187,11 +195,45 @@ pub enum AssemblyError {
 /// What a program brings along beside its plan.
 #[async_trait]
 pub trait Extension: Send + Sync + Debug {
+    /// The state directory is this program's alone: what lies in it may be opened.
+    fn prepare(&self) -> Result<(), ExtensionError> {
+        Ok(())
+    }
+
     /// The partitions behind [`Input::Hub`].
-    async fn partitions(&self, reports: &Reports) -> Result<Box<dyn Partitions>, ExtensionError>;
+    async fn partitions(&self, _reports: &Reports) -> Result<Box<dyn Partitions>, ExtensionError> {
+        Err("this program has no Event Hubs: use the cloud host".into())
+    }
 
     /// The sink behind an output called `hub:NAME`.
-    fn open(&self, hub: &str) -> Result<Box<dyn Sink>, SinkError>;
+    fn open(&self, hub: &str) -> Result<Box<dyn Sink>, SinkError> {
+        let (place, source) = (format!("hub `{hub}`"), "this program has no Event Hubs".into());
+        Err(SinkError { place, source })
+    }
+
+    /// Where findings of a detector go beside its outputs; asked for each partition.
+    fn outlets(&self, _detector: &str) -> Result<Vec<Box<dyn Outlet>>, SinkError> {
+        Ok(Vec::new())
+    }
+
+    /// Everything is ready to run: sources that push may begin, and whatever else lives beside the
+    /// pumps.
+    fn start(&self, _surroundings: Surroundings) {}
+}
+
+/// What runs around an extension.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The way in for events that are pushed; nothing where events come from a file or a hub.
+    pub intake: Option<Intake>,
+    /// What the pumps are doing.
+    pub reports: Reports,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// For tasks that are waited for at the end.
+    pub tracker: TaskTracker,
+    /// Cancelled when the pumps have ended.
+    pub stop: CancellationToken,
 }
 
 /// Why a program's extension does not work; its message says what to do.
@@ -203,7 +245,8 @@ pub struct Assembly {
     partitions: Box<dyn Partitions>,
     works: Works,
     service: Option<(TcpListener, Router)>,
-    stdin: Option<Intake>,
+    intake: Option<Intake>,
+    reads_stdin: bool,
     tracker: TaskTracker,
     _lock: File,
 }
@@ -219,6 +262,9 @@ impl Plan {
     ) -> Result<Assembly, AssemblyError> {
         self.check_outputs()?;
         let lock = lock(&self.state)?;
+        if let Some(extension) = &extension {
+            extension.prepare().map_err(AssemblyError::Extension)?;
+        }
         let detectors = Detectors::open(&self, &disk, &clock).await?;
         let (reports, metrics) = (Reports::default(), Metrics::default());
         let (partitions, intake) =
@@ -226,25 +272,26 @@ impl Plan {
         let beside = self.routes(&detectors, &clock, &metrics)?;
         let works = Works {
             detectors,
-            outputs: Files::new(disk, extension),
+            outputs: Files::new(disk, extension.clone()),
+            extension,
             settings: self.settings,
             metrics: metrics.clone(),
             reports: reports.clone(),
             clock,
             sightings: Sightings::default(),
         };
-        let stdin = if self.input == Input::Stdin { intake.clone() } else { None };
         let service = match self.listen {
             Some(address) => {
                 let listener = TcpListener::bind(address).await;
                 let listener =
                     listener.map_err(|source| AssemblyError::Listen { address, source })?;
-                let own = router(Service { intake, metrics, reports });
+                let own = router(Service { intake: intake.clone(), metrics, reports });
                 Some((listener, own.merge(beside)))
             }
             None => None,
         };
-        Ok(Assembly { partitions, works, service, stdin, tracker, _lock: lock })
+        let reads_stdin = self.input == Input::Stdin;
+        Ok(Assembly { partitions, works, service, intake, reads_stdin, tracker, _lock: lock })
     }
 
     /// What is served beside events, health and metrics.
@@ -287,7 +334,7 @@ impl Plan {
     fn check_outputs(&self) -> Result<(), AssemblyError> {
         let mut seen = BTreeSet::new();
         for output in self.detectors.iter().flat_map(DetectorPlan::outputs) {
-            let is_file = output != "-" && !output.starts_with(HUB_PREFIX);
+            let is_file = output != "-" && output != NOWHERE && !output.starts_with(HUB_PREFIX);
             if is_file && !seen.insert(output) {
                 return Err(AssemblyError::SameOutput(output.clone()));
             }
@@ -305,10 +352,9 @@ impl Plan {
         let (source, intake): (Box<dyn Source>, _) = match &self.input {
             Input::Replay(path) => (Box::new(Lines::replay(path, clock.now_ms())?), None),
             Input::Follow(path) => (Box::new(Lines::follow(path, clock)?), None),
-            Input::Stdin | Input::Http => {
+            Input::Stdin | Input::Pushed => {
                 let directory = self.state.join("journal");
-                let (intake, source) =
-                    intake::open(disk, clock, &directory, twinge_journal::Settings::default())?;
+                let (intake, source) = intake::open(disk, clock, &directory, self.journal())?;
                 (Box::new(source), Some(intake))
             }
             Input::Hub => {
@@ -325,6 +371,19 @@ impl Plan {
     }
 }
 
+/// Least bytes of a journal: events of the largest size must fit.
+pub const JOURNAL_BYTES_MIN: u64 = 64 << 20;
+
+impl Plan {
+    /// A journal within its bound.
+    fn journal(&self) -> twinge_journal::Settings {
+        let default = twinge_journal::Settings::default();
+        let segment_bytes = default.segment_bytes.min(self.journal_bytes_max / 8);
+        let total_bytes_max = self.journal_bytes_max;
+        twinge_journal::Settings { segment_bytes, total_bytes_max, ..default }
+    }
+}
+
 impl Assembly {
     /// The address that HTTP is served at.
     pub fn address(&self) -> Option<SocketAddr> {
@@ -333,7 +392,7 @@ impl Assembly {
 
     /// Runs until the input ends or `stop` is cancelled.
     pub async fn run(self, stop: CancellationToken) -> Result<Report, AssemblyError> {
-        let Self { partitions, mut works, service, stdin, tracker, _lock } = self;
+        let Self { partitions, mut works, service, intake, reads_stdin, tracker, _lock } = self;
         let children = stop.child_token();
         let mut http = None;
         if let Some((listener, service)) = service {
@@ -341,7 +400,19 @@ impl Assembly {
             http = Some(tracker.spawn(serve(listener, service, child)));
         }
         works.detectors.follow(&tracker, &children, &works.reports);
-        if let Some(intake) = stdin {
+        if let Some(extension) = &works.extension {
+            extension.start(Surroundings {
+                intake: intake.clone(),
+                reports: works.reports.clone(),
+                metrics: works.metrics.clone(),
+                tracker: tracker.clone(),
+                stop: children.clone(),
+            });
+        }
+        // The source ends with the last way in.
+        if let Some(intake) = intake
+            && reads_stdin
+        {
             tracker.spawn(read_stdin(intake, children.clone()));
         }
         let report = partitions::run(partitions, Arc::new(works), stop).await;
@@ -375,7 +446,7 @@ async fn read_stdin(intake: Intake, stop: CancellationToken) {
                 .filter(|line| !line.trim_ascii().is_empty())
                 .map(|bytes| Incoming { attributes: None, bytes })
                 .collect();
-            if !accept(&intake, events).await {
+            if intake.accept_patiently(events, "standard input").await.is_err() {
                 break;
             }
         }
@@ -386,34 +457,8 @@ async fn read_stdin(intake: Intake, stop: CancellationToken) {
     }
 }
 
-/// Standard input waits while the journal has no room: nobody can be told to come back.
-async fn accept(intake: &Intake, events: Vec<Incoming>) -> bool {
-    let mut pause = Duration::from_millis(10);
-    loop {
-        match intake.accept(events.clone()).await {
-            Ok(_) => return true,
-            Err(intake::IntakeError::Stopping) => return false,
-            Err(error @ intake::IntakeError::TooLarge(_)) if events.len() == 1 => {
-                tracing::error!(%error, "a line of standard input was passed over");
-                return true;
-            }
-            Err(intake::IntakeError::TooLarge(_)) => {
-                // One of them is; the others are taken one by one.
-                for event in events {
-                    if !Box::pin(accept(intake, vec![event])).await {
-                        return false;
-                    }
-                }
-                return true;
-            }
-            Err(error) => tracing::warn!(%error, "standard input waits"),
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(1));
-    }
-}
-
-fn lock(state: &Path) -> Result<File, AssemblyError> {
+/// Takes a state directory for this process alone, for as long as the file lives.
+pub fn lock(state: &Path) -> Result<File, AssemblyError> {
     let error = |source| AssemblyError::State { path: state.to_owned(), source };
     std::fs::create_dir_all(state).map_err(error)?;
     let file = File::create(state.join("lock")).map_err(error)?;

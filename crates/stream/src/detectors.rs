@@ -1,17 +1,20 @@
 //! The detectors of a program: their modules, the channels they follow, and a lane for each on every
 //! partition.
 
-use crate::assembly::{AssemblyError, DetectorPlan, Origin, Plan};
+use crate::assembly::{AssemblyError, DetectorPlan, Extension, Origin, Plan};
 use crate::chain::chain;
 use crate::device::DeviceIdentity;
 use crate::follower::{Follower, Told};
+use crate::lane::{Lane, LaneOutputs, LaneSilence};
 use crate::modules::{ModuleCache, ModuleError};
-use crate::pump::{Lane, Reports, Wanted};
+use crate::pump::{Reports, Wanted};
 use crate::reporter::{Heard, Reporter};
 use crate::rights::{self, Asking};
+use crate::silence::SilenceSettings;
 use crate::sink::Outputs;
 use crate::source::Source;
 use crate::trust::Trust;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
@@ -33,6 +36,16 @@ pub struct Detectors {
     trust: Trust,
     /// The registry that rights were asked for, once it is open: they are for one.
     by_rights: Option<Arc<dyn Store>>,
+    watching: Watching,
+}
+
+/// What it takes to watch for silence.
+#[derive(Debug)]
+struct Watching {
+    settings: SilenceSettings,
+    state: PathBuf,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
 }
 
 #[derive(Debug)]
@@ -76,6 +89,12 @@ impl Detectors {
             followers: Vec::new(),
             trust: trust.clone(),
             by_rights: None,
+            watching: Watching {
+                settings: plan.silence,
+                state: plan.state.clone(),
+                disk: Arc::clone(disk),
+                clock: Arc::clone(clock),
+            },
         };
         for detector in &plan.detectors {
             this.add(plan, detector, disk, clock, &trust).await?;
@@ -192,6 +211,7 @@ impl Detectors {
         source: &dyn Source,
         checkpoints: &Checkpoints,
         outputs: &dyn Outputs,
+        extension: Option<&dyn Extension>,
     ) -> Result<Vec<Lane>, AssemblyError> {
         let mut lanes = Vec::with_capacity(self.all.len());
         for detector in &self.all {
@@ -203,12 +223,15 @@ impl Detectors {
                 }
                 None => None,
             };
-            lanes.push(Lane::new(
-                runner,
-                outputs.open(&detector.plan.verdicts)?,
-                outputs.open(&detector.plan.dead_letters)?,
+            let outlets = extension.map(|extension| extension.outlets(&detector.name));
+            let outputs = LaneOutputs {
+                verdicts: outputs.open(&detector.plan.verdicts)?,
+                dead_letters: outputs.open(&detector.plan.dead_letters)?,
                 audits,
-            ));
+                outlets: outlets.transpose()?.unwrap_or_default(),
+            };
+            let silence = self.watching.lane(&detector.name, source);
+            lanes.push(Lane::new(runner, outputs, silence));
         }
         Ok(lanes)
     }
@@ -266,6 +289,19 @@ impl Detectors {
             tracker.spawn(following.reporter(reports).run(stop.clone()));
             tracker.spawn(following.run(stop.clone()));
         }
+    }
+}
+
+impl Watching {
+    /// A watch for silence on a partition, where there is to be one.
+    fn lane(&self, detector: &str, source: &dyn Source) -> Option<LaneSilence> {
+        if !self.settings.enabled {
+            return None;
+        }
+        let partition = source.place(detector).partition;
+        let file = self.state.join(format!("silence-{detector}={partition}.bin"));
+        let now = self.clock.monotonic_ms();
+        Some(LaneSilence::open(self.settings, Arc::clone(&self.disk), file, now))
     }
 }
 

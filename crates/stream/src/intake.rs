@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 use twinge_contract::event::Attributes;
@@ -136,12 +137,59 @@ impl Intake {
     }
 }
 
+impl Intake {
+    /// Takes events in that nobody can be told to send again later: waits while there is no room.
+    /// Answers with how many were taken; the others are larger than any journal takes, and `from`
+    /// says in the log where they came from.
+    pub async fn accept_patiently(
+        &self,
+        events: Vec<Incoming>,
+        from: &str,
+    ) -> Result<usize, IntakeError> {
+        let mut pause = PAUSE_MIN;
+        let mut told: Option<Instant> = None;
+        loop {
+            match self.accept(events.clone()).await {
+                Ok(taken) => return Ok(taken),
+                Err(IntakeError::Stopping) => return Err(IntakeError::Stopping),
+                Err(error @ IntakeError::TooLarge(_)) if events.len() == 1 => {
+                    tracing::error!(%error, from, "an event was passed over");
+                    return Ok(0);
+                }
+                Err(IntakeError::TooLarge(_)) => {
+                    // One of them is; the others are taken one by one.
+                    let mut taken = 0;
+                    for event in events {
+                        taken += Box::pin(self.accept_patiently(vec![event], from)).await?;
+                    }
+                    return Ok(taken);
+                }
+                Err(error) if told.is_none_or(|told| told.elapsed() >= TOLD_AGAIN) => {
+                    tracing::warn!(%error, from, "events wait for room");
+                    told = Some(Instant::now());
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+}
+
+/// Pauses between tries of somebody who waits.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// That somebody waits is told again after so long.
+const TOLD_AGAIN: Duration = Duration::from_mins(1);
+
 /// Appends and syncs until the last way in is gone.
 fn write(
     journal: &Mutex<Journal>,
     mut requests: mpsc::Receiver<Request>,
     durable: &watch::Sender<u64>,
 ) {
+    let mut told: Option<Instant> = None;
     while let Some(first) = requests.blocking_recv() {
         let mut group = vec![first];
         while group.len() < GROUP
@@ -159,6 +207,12 @@ fn write(
         drop(journal);
         // A receiver that is gone has stopped reading; the writers still get their answer.
         durable.send_replace(end);
+        let failed = synced.as_ref().err().or(appended.iter().find_map(|one| one.as_ref().err()));
+        if let Some(error) = failed.filter(|_| told.is_none_or(|told| told.elapsed() >= TOLD_AGAIN))
+        {
+            tracing::warn!(%error, "events are not journaled, and their senders are told so");
+            told = Some(Instant::now());
+        }
         for (request, appended) in group.into_iter().zip(appended) {
             let result = match (&synced, appended) {
                 (Ok(()), Ok(())) => Ok(()),
@@ -175,7 +229,6 @@ fn write(
 }
 
 fn intake_error(error: &JournalError) -> IntakeError {
-    tracing::warn!(%error, "events were not journaled");
     if matches!(error, JournalError::RecordSize { .. } | JournalError::BatchSize { .. }) {
         return IntakeError::TooLarge(error.to_string());
     }

@@ -2,9 +2,9 @@
 //! other and takes checkpoints. The cloud host and the edge agent are both this, configured.
 //!
 //! ```text
-//! http, stdin -> journal \                     / verdicts
-//!           file, tail ----> pump -> runners ->  dead letters
-//!                             ^         |
+//! http, stdin -> journal \                     / verdicts, dead letters
+//!           file, tail ----> pump -> runners ->  silences
+//!                             ^         |       \ outlets: what a program adds
 //!                        modules    checkpoints
 //! ```
 //! [`settings`] and [`assembly`] put it together. It knows nothing of training, of publishing and of
@@ -15,13 +15,16 @@ pub mod assembly;
 mod chain;
 pub mod detectors;
 pub mod device;
+pub mod document;
 pub mod follower;
 pub mod http;
 pub mod intake;
+pub mod lane;
 pub mod lines;
 pub mod logging;
 pub mod metrics;
 pub mod modules;
+pub mod outlet;
 pub mod partitions;
 pub mod program;
 pub mod pump;
@@ -30,11 +33,12 @@ pub mod rights;
 pub mod settings;
 pub mod shutdown;
 pub mod sightings;
+pub mod silence;
 pub mod sink;
 pub mod source;
 pub mod trust;
 
-pub use intake::Intake;
+pub use intake::{Incoming, Intake, IntakeError};
 pub use metrics::Metrics;
 pub use pump::{Pump, PumpError, Settings};
 pub use source::{Delivery, Source, SourceError, Start};

@@ -22,6 +22,8 @@ pub struct Metrics {
     sink_failures: IntCounterVec,
     wanderers: IntCounterVec,
     device_rights: IntCounterVec,
+    silences: IntCounterVec,
+    silent: IntGaugeVec,
 }
 
 const RUNNER: [&str; 3] = ["detector", "version", "partition"];
@@ -97,6 +99,12 @@ impl Default for Metrics {
                 "Requests of devices for rights on the registry.",
                 &["result"],
             ),
+            silences: counter(
+                "twinge_silences_total",
+                "Entities that stopped sending for longer than is usual.",
+                &RUNNER,
+            ),
+            silent: gauge("twinge_silent_entities", "Entities that are silent now."),
             registry,
         }
     }
@@ -168,6 +176,22 @@ impl Metrics {
         self.device_rights.with_label_values(&[result]).inc();
     }
 
+    /// Counts one silence.
+    pub fn silence(&self, status: &Status) {
+        self.silences.with_label_values(&runner_labels(status)).inc();
+    }
+
+    /// The number of entities that are silent now.
+    pub fn silent(&self, status: &Status, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.silent.with_label_values(&runner_labels(status)).set(count);
+    }
+
+    /// The registry, for what a program adds.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// All metrics in Prometheus' text format.
     pub fn render(&self) -> String {
         let mut text = Vec::new();
@@ -176,4 +200,8 @@ impl Metrics {
             Err(error) => format!("# metrics cannot be told: {error}\n"),
         }
     }
+}
+
+fn runner_labels(status: &Status) -> [&str; 3] {
+    [&status.place.detector, &status.version, &status.place.partition]
 }

@@ -1,6 +1,6 @@
 //! Partitions come and go, and each that is here has a pump.
 
-use crate::assembly::AssemblyError;
+use crate::assembly::{AssemblyError, Extension};
 use crate::detectors::Detectors;
 use crate::metrics::Metrics;
 use crate::pump::{Pump, PumpError, Report, Reports, Settings};
@@ -73,6 +73,8 @@ pub struct Works {
     pub clock: Arc<dyn Clock>,
     /// Which partition each entity was seen in.
     pub sightings: Sightings,
+    /// What the program adds.
+    pub extension: Option<Arc<dyn Extension>>,
 }
 
 impl Works {
@@ -80,7 +82,9 @@ impl Works {
     async fn pump(&self, gained: Gained) -> Result<Pump, AssemblyError> {
         let checkpoints = Checkpoints::open(gained.store, gained.layout).await?;
         let source = gained.source;
-        let lanes = self.detectors.lanes(source.as_ref(), &checkpoints, &self.outputs).await?;
+        let extension = self.extension.as_deref();
+        let lanes =
+            self.detectors.lanes(source.as_ref(), &checkpoints, &self.outputs, extension).await?;
         Ok(Pump::new(source, lanes, checkpoints, self))
     }
 

@@ -64,7 +64,7 @@ pub type Extend<'a> = dyn FnOnce(&mut Settings) -> anyhow::Result<Option<Arc<dyn
 /// The whole of a program's `main` once its flags are read.
 pub fn main(flags: &Flags, defaults: &Defaults, extend: Box<Extend<'_>>) -> ExitCode {
     logging::start();
-    let planned = Settings::read(flags).and_then(|mut settings| {
+    let planned = Settings::read(flags, defaults).and_then(|mut settings| {
         let extension = extend(&mut settings)?;
         Ok((settings.into_plan(defaults)?, extension))
     });
@@ -82,7 +82,8 @@ pub fn main(flags: &Flags, defaults: &Defaults, extend: Box<Extend<'_>>) -> Exit
     }
 }
 
-fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
+/// Tells why a program ends before its time.
+pub fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
     tracing::error!("{error:#}");
     ExitCode::from(code)
 }

@@ -4,19 +4,22 @@
 //! loses none; what is repeated has the same id. One task owns everything here, in order; nothing
 //! is shared but figures.
 
+use crate::chain::chain;
+use crate::lane::Lane;
 use crate::metrics::Metrics;
 use crate::partitions::Works;
 use crate::sightings::Sightings;
-use crate::sink::{Sink, SinkError};
+use crate::sink::SinkError;
 use crate::source::{Delivery, Source, SourceError, Start};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use twinge_runner::{CheckpointError, Checkpoints, Directive, Progress, Record, Runner, Status};
+use twinge_platform::Clock;
+use twinge_runner::{CheckpointError, Checkpoints, Directive, Progress, Runner, Status};
 
 /// Bounds of a pump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +30,7 @@ pub struct Settings {
     pub checkpoint_events: u64,
     /// Time after which a checkpoint is taken if there were events.
     pub checkpoint_interval: Duration,
-    /// How long a sink that fails is tried again before the program stops.
+    /// How long a sink or a store of checkpoints that fails is tried again before the program stops.
     pub sink_retry: Duration,
 }
 
@@ -40,16 +43,6 @@ impl Default for Settings {
             sink_retry: Duration::from_secs(30),
         }
     }
-}
-
-/// A runner with its sinks.
-#[derive(Debug)]
-pub struct Lane {
-    runner: Runner,
-    verdicts: Box<dyn Sink>,
-    dead_letters: Box<dyn Sink>,
-    audits: Option<Box<dyn Sink>>,
-    told: Status,
 }
 
 /// What each detector should run, by the detector's name.
@@ -77,6 +70,11 @@ pub enum PumpError {
     /// A checkpoint could not be taken.
     #[error("checkpoint could not be taken")]
     Checkpoint(#[from] CheckpointError),
+    /// It was told to stop while something could not be written.
+    #[error(
+        "stopped while records or a checkpoint could not be written ({0}); events after the last checkpoint are scored again at the next start"
+    )]
+    Stopped(String),
 }
 
 /// What others may know of a pump.
@@ -90,7 +88,7 @@ pub struct Report {
 
 /// What the pumps of a program are doing; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Reports(Arc<Mutex<BTreeMap<String, Report>>>);
+pub struct Reports(Arc<Mutex<BTreeMap<String, (Report, Instant)>>>);
 
 /// Events on their way.
 pub struct Pump {
@@ -102,6 +100,8 @@ pub struct Pump {
     wanted: watch::Receiver<Wanted>,
     reports: Reports,
     sightings: Sightings,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
     /// The offset and position that the source goes on from; when its reading began for the first
     /// time, and in this run.
     offset: u64,
@@ -140,25 +140,13 @@ impl std::fmt::Debug for Pump {
 enum Step {
     Delivery(Option<Delivery>),
     Direct,
+    Tick,
     Checkpoint,
     Stop,
 }
 
-impl Lane {
-    /// A lane.
-    pub fn new(
-        runner: Runner,
-        verdicts: Box<dyn Sink>,
-        dead_letters: Box<dyn Sink>,
-        audits: Option<Box<dyn Sink>>,
-    ) -> Self {
-        Self { told: runner.status(), runner, verdicts, dead_letters, audits }
-    }
-
-    fn sinks(&mut self) -> impl Iterator<Item = &mut Box<dyn Sink>> {
-        [&mut self.verdicts, &mut self.dead_letters].into_iter().chain(&mut self.audits)
-    }
-}
+/// How often a pump shows that it lives, and looks for silence.
+const TICK: Duration = Duration::from_secs(1);
 
 impl Pump {
     /// A pump from `source` through `lanes`, whose runners were restored from `checkpoints` or
@@ -178,6 +166,8 @@ impl Pump {
             wanted: works.detectors.wanted(),
             reports: works.reports.clone(),
             sightings: works.sightings.clone(),
+            clock: Arc::clone(&works.clock),
+            stop: CancellationToken::new(),
             offset: 0,
             position: 0,
             started_ms: works.clock.now_ms(),
@@ -190,16 +180,20 @@ impl Pump {
 
     /// Runs until the source ends or `stop` is cancelled; the last thing it does is a checkpoint.
     pub async fn run(mut self, stop: CancellationToken) -> Result<Report, PumpError> {
-        let result = self.run_to_the_end(stop).await;
+        self.stop = stop;
+        let result = self.run_to_the_end().await;
         let report = self.report(None);
         self.reports.remove(&self.name());
         result.map(|()| report)
     }
 
-    async fn run_to_the_end(&mut self, stop: CancellationToken) -> Result<(), PumpError> {
+    async fn run_to_the_end(&mut self) -> Result<(), PumpError> {
         self.begin().await?;
         self.direct().await?;
         let mut wanted_open = true;
+        let stop = self.stop.clone();
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let timer = sleep(
                 self.settings.checkpoint_interval.saturating_sub(self.checkpointed.elapsed()),
@@ -218,15 +212,41 @@ impl Pump {
                     Step::Direct
                 }
                 () = timer, if self.since_checkpoint > 0 => Step::Checkpoint,
+                _ = ticks.tick() => Step::Tick,
                 delivery = self.source.next(self.settings.batch_rows_max) => Step::Delivery(delivery?),
             };
             match step {
                 Step::Direct => self.direct().await?,
+                Step::Tick => self.tick().await?,
                 Step::Checkpoint => self.checkpoint().await?,
                 Step::Delivery(Some(delivery)) => self.deliver(delivery).await?,
                 Step::Delivery(None) | Step::Stop => break,
             }
         }
+        self.checkpoint().await?;
+        for lane in &mut self.lanes {
+            lane.save_silence(self.clock.monotonic_ms());
+        }
+        Ok(())
+    }
+
+    /// Shows that this pump lives, and looks for entities that have become silent.
+    async fn tick(&mut self) -> Result<(), PumpError> {
+        self.reports.beat(&self.name());
+        // What comes from a run before says nothing about the time between events.
+        if self.catching_up.is_some() {
+            return Ok(());
+        }
+        let now = self.clock.monotonic_ms();
+        let mut has_found = false;
+        for lane in &mut self.lanes {
+            has_found |= lane.look_for_silence(now, &self.metrics);
+        }
+        if !has_found {
+            return Ok(());
+        }
+        self.commit().await?;
+        // No event may come for long: this is all that will be held of it.
         self.checkpoint().await
     }
 
@@ -325,10 +345,9 @@ impl Pump {
             self.direct().await?;
         }
         let missed = self.missed_deadlines();
+        let now = self.clock.monotonic_ms();
         for lane in &mut self.lanes {
-            let records = lane.runner.process(&delivery.arrivals);
-            lane.look_for_wanderers(&records, &self.sightings, &self.metrics);
-            lane.write(&records, &self.metrics);
+            lane.process(&delivery.arrivals, now, &self.sightings, &self.metrics);
         }
         self.commit().await?;
         if let Some(last) = delivery.arrivals.last() {
@@ -351,43 +370,40 @@ impl Pump {
 
     /// Hands records over, trying again while a sink fails.
     async fn commit(&mut self) -> Result<(), PumpError> {
-        let began = Instant::now();
-        let mut pause = Duration::from_millis(50);
+        let mut patience = Patience::new(self.settings.sink_retry);
         while let Err((detector, source)) = self.try_commit().await {
             self.metrics.sink_failure(&detector);
-            if began.elapsed() >= self.settings.sink_retry {
-                return Err(PumpError::Sink { detector, tried: self.settings.sink_retry, source });
-            }
-            let reason =
-                std::error::Error::source(&source).map(ToString::to_string).unwrap_or_default();
-            tracing::warn!(error = %source, reason, detector, "records cannot be written; trying again");
-            self.tell(Some(source.to_string()));
-            sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(2));
+            let trouble = chain(&source);
+            let tried = self.settings.sink_retry;
+            self.wait(&mut patience, trouble, || PumpError::Sink { detector, tried, source })
+                .await?;
         }
         Ok(())
     }
 
     async fn try_commit(&mut self) -> Result<(), (String, SinkError)> {
         for lane in &mut self.lanes {
-            let detector = lane.runner.place().detector.clone();
-            for sink in lane.sinks() {
-                sink.commit().await.map_err(|error| (detector.clone(), error))?;
-            }
+            lane.commit().await?;
         }
         Ok(())
     }
 
+    /// Takes a checkpoint, trying again while a disk or a store fails.
     async fn checkpoint(&mut self) -> Result<(), PumpError> {
-        self.sync().await?;
-        let progress = Progress {
-            position: self.position,
-            started_ms: self.started_ms,
-            metadata: self.source.metadata(),
-        };
-        let mut runners: Vec<&mut Runner> =
-            self.lanes.iter_mut().map(|lane| &mut lane.runner).collect();
-        self.checkpoints.save(&mut runners, &progress).await?;
+        let mut patience = Patience::new(self.settings.sink_retry);
+        loop {
+            match self.try_checkpoint().await {
+                Ok(()) => break,
+                Err(
+                    error @ (PumpError::Sink { .. }
+                    | PumpError::Checkpoint(CheckpointError::Store(..))),
+                ) => {
+                    let trouble = chain(&error);
+                    self.wait(&mut patience, trouble, || error).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
         for lane in &self.lanes {
             let place = lane.runner.place();
             self.metrics.checkpoint(&place.detector, &place.partition);
@@ -397,19 +413,54 @@ impl Pump {
         Ok(())
     }
 
-    /// Waits until every sink holds what it was given.
-    async fn sync(&mut self) -> Result<(), PumpError> {
+    /// Waits until every sink holds what it was given, and writes the checkpoint that covers it.
+    async fn try_checkpoint(&mut self) -> Result<(), PumpError> {
         for lane in &mut self.lanes {
-            let detector = lane.runner.place().detector.clone();
-            for sink in lane.sinks() {
-                sink.sync().await.map_err(|source| PumpError::Sink {
-                    detector: detector.clone(),
-                    tried: Duration::ZERO,
-                    source,
-                })?;
-            }
+            let synced = lane.sync().await;
+            synced.map_err(|(detector, source)| PumpError::Sink {
+                detector,
+                tried: self.settings.sink_retry,
+                source,
+            })?;
         }
+        let progress = Progress {
+            position: self.position,
+            started_ms: self.started_ms,
+            metadata: self.source.metadata(),
+        };
+        let mut runners: Vec<&mut Runner> =
+            self.lanes.iter_mut().map(|lane| &mut lane.runner).collect();
+        self.checkpoints.save(&mut runners, &progress).await?;
         Ok(())
+    }
+
+    /// A pause after something could not be written; ends in an error once it was tried for too
+    /// long, or where the program is told to stop.
+    async fn wait(
+        &mut self,
+        patience: &mut Patience,
+        trouble: String,
+        error: impl FnOnce() -> PumpError,
+    ) -> Result<(), PumpError> {
+        if patience.is_over() {
+            return Err(error());
+        }
+        if patience.is_to_be_told() {
+            tracing::warn!(
+                error = trouble,
+                source = self.name(),
+                "something cannot be written; it is tried again"
+            );
+        }
+        self.tell(Some(trouble.clone()));
+        self.reports.beat(&self.name());
+        tokio::select! {
+            () = self.stop.cancelled() => match patience.last_try() {
+                true => Ok(()),
+                false => Err(PumpError::Stopped(trouble)),
+            },
+            () = sleep(patience.pause()) => Ok(()),
+        }
     }
 
     fn tell(&mut self, trouble: Option<String>) {
@@ -441,7 +492,19 @@ impl Pump {
 impl Reports {
     /// Says what a pump is doing.
     pub fn set(&self, name: &str, report: Report) {
-        self.lock().insert(name.to_owned(), report);
+        self.lock().insert(name.to_owned(), (report, Instant::now()));
+    }
+
+    /// A pump shows that it lives.
+    pub fn beat(&self, name: &str) {
+        if let Some((_, beat)) = self.lock().get_mut(name) {
+            *beat = Instant::now();
+        }
+    }
+
+    /// How long the pump has shown nothing that has shown nothing for longest.
+    pub fn oldest_beat(&self) -> Duration {
+        self.lock().values().map(|(_, beat)| beat.elapsed()).max().unwrap_or_default()
     }
 
     /// A pump is there no more.
@@ -451,60 +514,55 @@ impl Reports {
 
     /// What all pumps are doing, by name.
     pub fn all(&self) -> Vec<Report> {
-        self.lock().values().cloned().collect()
+        self.lock().values().map(|(report, _)| report.clone()).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Report>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, (Report, Instant)>> {
         // Each change is one insertion or removal, so a thread that died left nothing half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Lane {
-    /// Reports entities that were in another partition before.
-    fn look_for_wanderers(&self, records: &[Record], sightings: &Sightings, metrics: &Metrics) {
-        let place = &self.told.place;
-        let entities = records.iter().filter_map(|record| match record {
-            Record::Verdict(verdict) => Some(verdict.subject.as_str()),
-            _ => None,
-        });
-        // Detectors may see different entities in one event, so each has sightings of its own.
-        let partition = format!("{} {}", place.detector, place.partition);
-        if let Some((count, entity, before)) = sightings.note(&partition, entities) {
-            let is_first = metrics.wanderers(&self.told, count as u64) == 0;
-            if is_first {
-                tracing::warn!(
-                    entity,
-                    here = partition,
-                    before,
-                    "an entity was seen in two partitions, and its state is in two halves: send events with the entity as partition key; further ones are counted in twinge_entities_in_two_partitions_total"
-                );
-            }
-        }
+/// How long something that fails is tried again.
+#[derive(Debug)]
+struct Patience {
+    began: Instant,
+    limit: Duration,
+    pause: Duration,
+    told: Option<Instant>,
+    has_tried_last: bool,
+}
+
+impl Patience {
+    fn new(limit: Duration) -> Self {
+        let pause = Duration::from_millis(50);
+        Self { began: Instant::now(), limit, pause, told: None, has_tried_last: false }
     }
 
-    fn write(&mut self, records: &[Record], metrics: &Metrics) {
-        for record in records {
-            match record {
-                Record::Verdict(verdict) => {
-                    metrics.verdict(&self.told, verdict.data.verdict.as_str());
-                    self.verdicts.write(Some(&verdict.subject), &json(verdict));
-                }
-                Record::DeadLetter(letter) => {
-                    metrics.dead_letter(&self.told, &letter.data.reason);
-                    self.dead_letters.write(letter.subject.as_deref(), &json(letter));
-                }
-                Record::Duplicate => {}
-            }
+    fn is_over(&self) -> bool {
+        self.began.elapsed() >= self.limit
+    }
+
+    /// At once, and then once in a while.
+    fn is_to_be_told(&mut self) -> bool {
+        let is_due = self.told.is_none_or(|told| told.elapsed() >= TOLD_AGAIN);
+        if is_due {
+            self.told = Some(Instant::now());
         }
-        if let Some(audits) = &mut self.audits {
-            for audit in self.runner.take_audits() {
-                audits.write(Some(&audit.subject), &json(&audit));
-            }
-        }
+        is_due
+    }
+
+    fn pause(&mut self) -> Duration {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(Duration::from_secs(2));
+        pause
+    }
+
+    /// Whether there is one more try for a program that stops; there is one.
+    fn last_try(&mut self) -> bool {
+        !std::mem::replace(&mut self.has_tried_last, true)
     }
 }
 
-fn json<T: serde::Serialize>(record: &T) -> Vec<u8> {
-    serde_json::to_vec(record).expect("records hold finite numbers and texts only")
-}
+/// A trouble that stays is told again after so long.
+const TOLD_AGAIN: Duration = Duration::from_mins(1);

@@ -1,15 +1,19 @@
 //! Settings of the programs: a TOML file, and flags and environment variables over it.
 
+use crate::assembly::JOURNAL_BYTES_MIN;
 use crate::assembly::{DetectorPlan, Input, Origin, Plan};
 use crate::device::DevicePlan;
+use crate::document::Document;
 use crate::pump;
 #[cfg(feature = "adls")]
 use crate::rights::DeskPlan;
 use crate::rights::RightsPlan;
+use crate::silence::SilenceSettings;
 use crate::sink::HUB_PREFIX;
 use anyhow::{Context, bail};
 use clap::Args;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +29,14 @@ pub struct Defaults {
     pub verdicts: &'static str,
     /// Input; `None` asks for one.
     pub input: Option<Input>,
+    /// Tables of a configuration file that the program reads itself.
+    pub tables: &'static [&'static str],
+    /// How long what cannot be written is tried again.
+    pub sink_retry: Duration,
+    /// Whether entities that stop sending are told.
+    pub silence: bool,
+    /// MiB that the journal may take.
+    pub journal_mib: u64,
 }
 
 /// Flags that the programs share.
@@ -33,6 +45,10 @@ pub struct Flags {
     /// Configuration file; flags go before it.
     #[arg(long, env = "TWINGE_CONFIG")]
     config: Option<PathBuf>,
+    /// Set a key of a table in the configuration, as in mqtt.broker=mqtt://127.0.0.1; may be repeated.
+    /// The variable TWINGE_MQTT__BROKER does the same.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
     /// Check the configuration and end.
     #[arg(long)]
     pub check: bool,
@@ -120,6 +136,9 @@ pub struct Flags {
     /// Certificates that the host's may be signed with, in PEM [default: the system's].
     #[arg(long, env = "TWINGE_RIGHTS_CA")]
     rights_ca: Option<PathBuf>,
+    /// MiB that events may take on disk before they are scored.
+    #[arg(long, env = "TWINGE_JOURNAL_MIB")]
+    journal_mib: Option<u64>,
     /// Milliseconds that a module's call may take [default: 1000].
     #[arg(long, env = "TWINGE_DEADLINE_MS")]
     deadline_ms: Option<u64>,
@@ -153,16 +172,17 @@ pub struct Settings {
     audits: Option<String>,
     rights: Option<String>,
     rights_ca: Option<PathBuf>,
+    journal_mib: Option<u64>,
+    silence: Option<SilenceSettings>,
     detector: Vec<DetectorSettings>,
-    /// Settings of a program that has Event Hubs; it reads them itself.
-    eventhubs: Option<toml::Value>,
-    /// Settings of a program that gives rights to devices; it reads them itself.
-    devices: Option<toml::Value>,
+    /// Tables that the program reads itself.
     #[cfg(feature = "adls")]
     #[serde(skip)]
     desk: Option<DeskPlan>,
     #[serde(skip)]
-    uses_hub: bool,
+    own: Document,
+    #[serde(skip)]
+    input: Option<Input>,
 }
 
 /// One `[[detector]]` of a configuration file.
@@ -180,28 +200,24 @@ struct DetectorSettings {
 
 impl Settings {
     /// Reads the file that the flags name and puts the flags over it.
-    pub fn read(flags: &Flags) -> anyhow::Result<Self> {
-        let mut settings = match &flags.config {
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read {}", path.display()))?;
-                toml::from_str(&text)
-                    .with_context(|| format!("{} is not usable", path.display()))?
-            }
-            None => Self::default(),
-        };
+    pub fn read(flags: &Flags, defaults: &Defaults) -> anyhow::Result<Self> {
+        let mut document = Document::read(flags.config.as_deref())?;
+        document.put_over_variables(std::env::vars())?;
+        for set in &flags.set {
+            let (key, value) = set
+                .split_once('=')
+                .with_context(|| format!("--set {set}: write it as KEY=VALUE"))?;
+            document.put_over(key.trim(), value.trim())?;
+        }
+        let own = document.split_off(defaults.tables);
+        let mut settings = Self { own, ..document.rest(defaults.tables)? };
         settings.put_over(flags);
         Ok(settings)
     }
 
-    /// The table `[eventhubs]`, for a program that knows what to do with it.
-    pub fn take_eventhubs(&mut self) -> Option<toml::Value> {
-        self.eventhubs.take()
-    }
-
-    /// The table `[devices]`, for a program that knows what to do with it.
-    pub fn take_devices(&mut self) -> Option<toml::Value> {
-        self.devices.take()
+    /// A table that the program reads itself, if it is there.
+    pub fn take<T: DeserializeOwned>(&mut self, table: &str) -> anyhow::Result<Option<T>> {
+        self.own.take(table)
     }
 
     /// Rights are given to devices, over HTTP.
@@ -216,9 +232,28 @@ impl Settings {
         Ok(())
     }
 
-    /// Events come from a hub, and records go where they were told to, or else to these outputs.
-    pub fn use_hub(&mut self, verdicts: &str, dead_letters: &str) {
-        self.uses_hub = true;
+    /// A key of a table that the program reads itself, which is left without it.
+    pub fn take_inner<T: DeserializeOwned>(
+        &mut self,
+        table: &str,
+        key: &str,
+    ) -> anyhow::Result<Option<T>> {
+        self.own.take_inner(table, key)
+    }
+
+    /// Who this device is said to be.
+    pub fn device(&self) -> DevicePlan {
+        let Self { device, ring, enrolment, .. } = self;
+        DevicePlan { name: device.clone(), ring: ring.clone(), enrolment: enrolment.clone() }
+    }
+
+    /// Events come from what the program brings along.
+    pub fn use_input(&mut self, input: Input) {
+        self.input = Some(input);
+    }
+
+    /// Records go where they were told to, or else to these outputs.
+    pub fn use_outputs(&mut self, verdicts: &str, dead_letters: &str) {
         self.verdicts.get_or_insert_with(|| verdicts.to_owned());
         self.dead_letters.get_or_insert_with(|| dead_letters.to_owned());
     }
@@ -271,6 +306,7 @@ impl Settings {
         over(&mut self.audits, flags.audits.as_ref());
         over(&mut self.rights, flags.rights.as_ref());
         over(&mut self.rights_ca, flags.rights_ca.as_ref());
+        over(&mut self.journal_mib, flags.journal_mib.as_ref());
         self.allow_unsigned |= flags.allow_unsigned;
         self.allow_native |= flags.allow_native;
         if flags.module.is_some() || flags.registry.is_some() {
@@ -285,13 +321,6 @@ impl Settings {
     }
 
     fn check(&self, defaults: &Defaults) -> anyhow::Result<()> {
-        if self.eventhubs.is_some() {
-            bail!("[eventhubs] is for the cloud host; this program has no Event Hubs");
-        }
-        if self.devices.is_some() {
-            bail!("[devices] is for the cloud host; this program gives no rights");
-        }
-        self.check_rights()?;
         if self.detector.is_empty() {
             bail!(
                 "no detector: give --module, or --registry and --detector, or [[detector]] in a configuration file"
@@ -305,8 +334,8 @@ impl Settings {
         if self.replay.is_some() && self.follow.is_some() {
             bail!("two inputs: give either `replay` or `follow`");
         }
-        if self.uses_hub && (self.replay.is_some() || self.follow.is_some()) {
-            bail!("two inputs: give either a hub or a file");
+        if self.input.is_some() && (self.replay.is_some() || self.follow.is_some()) {
+            bail!("two inputs: give either a file or a hub, broker or device");
         }
         for detector in &self.detector {
             match (&detector.module, &detector.registry, &detector.name) {
@@ -337,7 +366,13 @@ impl Settings {
                 bail!("{key} must lie between 0 and 86400");
             }
         }
-        Ok(())
+        if self.journal_mib.is_some_and(|mib| mib < JOURNAL_BYTES_MIN >> 20) {
+            bail!("journal_mib must be at least {}", JOURNAL_BYTES_MIN >> 20);
+        }
+        if let Some(silence) = &self.silence {
+            silence.check()?;
+        }
+        self.check_rights()
     }
 
     fn check_rights(&self) -> anyhow::Result<()> {
@@ -356,12 +391,12 @@ impl Settings {
     }
 
     fn input(&self, defaults: &Defaults) -> Option<Input> {
-        if self.uses_hub {
-            return Some(Input::Hub);
+        if self.input.is_some() {
+            return self.input.clone();
         }
         let replay = self.replay.clone().map(Input::Replay);
         let file = replay.or_else(|| self.follow.clone().map(Input::Follow));
-        file.or_else(|| self.listen.map(|_| Input::Http)).or_else(|| defaults.input.clone())
+        file.or_else(|| self.listen.map(|_| Input::Pushed)).or_else(|| defaults.input.clone())
     }
 
     /// The plan that the settings describe, once the whole was checked.
@@ -382,6 +417,8 @@ impl Settings {
             self.detector.iter().map(|detector| self.detector_plan(detector, several, defaults));
         let detectors = plans.collect::<Result<_, _>>()?;
         let input = self.input(defaults).context("no input")?;
+        let is_replay = matches!(input, Input::Replay(_));
+        let device = self.device();
         let seconds =
             |setting: Option<f64>, default| setting.map_or(default, Duration::from_secs_f64);
         Ok(Plan {
@@ -396,17 +433,23 @@ impl Settings {
                 batch_rows_max: self.batch_rows_max.unwrap_or(default.batch_rows_max),
                 checkpoint_events: self.checkpoint_events.unwrap_or(default.checkpoint_events),
                 checkpoint_interval: seconds(self.checkpoint_seconds, default.checkpoint_interval),
-                sink_retry: seconds(self.sink_retry_seconds, default.sink_retry),
+                sink_retry: seconds(self.sink_retry_seconds, defaults.sink_retry),
             },
             entities_max: self.entities_max,
             deadline: Duration::from_millis(self.deadline_ms.unwrap_or(1000)),
             poll: seconds(self.poll_seconds, Duration::from_secs(5)),
             report: seconds(self.report_seconds, Duration::from_mins(1)),
-            device: DevicePlan { name: self.device, ring: self.ring, enrolment: self.enrolment },
+            device,
             fields: self.fields.map(|fields| fields.into_iter().collect()),
             rights: self.rights.map(|url| RightsPlan { url, ca: self.rights_ca }),
             #[cfg(feature = "adls")]
             desk: self.desk,
+            journal_bytes_max: self.journal_mib.unwrap_or(defaults.journal_mib) << 20,
+            // Of a file that is read once, the time between events says nothing.
+            silence: self.silence.filter(|_| !is_replay).unwrap_or(SilenceSettings {
+                enabled: defaults.silence && !is_replay,
+                ..SilenceSettings::default()
+            }),
         })
     }
 

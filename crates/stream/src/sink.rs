@@ -42,7 +42,10 @@ pub trait Outputs: Send + Sync {
 /// What a name of an output begins with that is a hub's.
 pub const HUB_PREFIX: &str = "hub:";
 
-/// Files, standard output as `-`, and hubs where a program brings them along.
+/// The name of an output that keeps nothing.
+pub const NOWHERE: &str = "none";
+
+/// Files, standard output as `-`, nothing as `none`, and hubs where a program brings them along.
 #[derive(Debug)]
 pub struct Files {
     disk: Arc<dyn Disk>,
@@ -61,6 +64,9 @@ impl Outputs for Files {
     fn open(&self, name: &str) -> Result<Box<dyn Sink>, SinkError> {
         if name == "-" {
             return Ok(Box::new(StdoutSink::default()));
+        }
+        if name == NOWHERE {
+            return Ok(Box::new(NoSink));
         }
         if let Some(hub) = name.strip_prefix(HUB_PREFIX) {
             let extension = self.extension.as_ref().ok_or_else(|| SinkError {
@@ -205,6 +211,23 @@ impl Sink for StdoutSink {
             .and_then(|()| out.flush())
             .map_err(|error| SinkError { place: "standard output".into(), source: error.into() })?;
         self.pending.clear();
+        Ok(())
+    }
+
+    async fn sync(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// Keeps nothing: what was found goes elsewhere.
+#[derive(Debug)]
+struct NoSink;
+
+#[async_trait]
+impl Sink for NoSink {
+    fn write(&mut self, _key: Option<&str>, _record: &[u8]) {}
+
+    async fn commit(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
 

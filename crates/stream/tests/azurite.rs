@@ -25,6 +25,7 @@ use twinge_stream::http::serve;
 use twinge_stream::metrics::Metrics;
 use twinge_stream::pump::Settings;
 use twinge_stream::rights::{Asking, Desk, DeskPlan, Rights, RightsPlan, open_store};
+use twinge_stream::silence::SilenceSettings;
 use twinge_stream::trust::Trust;
 use twinge_testkit::{Keys, Kind, MadeModule, statement};
 use twinge_trust::{Anchor, DeviceEnvelope, Digest, Enrolment, RightsRequest, Standing};
@@ -220,6 +221,8 @@ async fn an_agent_without_any_rights_follows_its_channel_and_reports() {
         report: Duration::from_secs(5),
         device: DevicePlan::default(),
         fields: None,
+        journal_bytes_max: 64 << 20,
+        silence: SilenceSettings::default(),
         rights: Some(RightsPlan { url: world.url.clone(), ca: None }),
         desk: None,
     };

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use twinge_eventhubs::{Identity, Namespace};
 use twinge_registry::{Directory, Store};
-use twinge_stream::assembly::{Extension, ExtensionError};
+use twinge_stream::assembly::{Extension, ExtensionError, Input};
 use twinge_stream::settings::Settings;
 use twinge_stream::sink::HUB_PREFIX;
 
@@ -131,11 +131,7 @@ impl HubFlags {
         &self,
         settings: &mut Settings,
     ) -> anyhow::Result<Option<Arc<dyn Extension>>> {
-        let table = match settings.take_eventhubs() {
-            Some(table) => table.try_into().context("[eventhubs] is not usable")?,
-            None => Table::default(),
-        };
-        let table = self.over(table);
+        let table = self.over(settings.take("eventhubs")?.unwrap_or_default());
         let variable = CONNECTION_STRING.iter().find_map(|name| std::env::var(name).ok());
         let from_file = table.connection_string_file.as_ref().map(|path| {
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
@@ -153,7 +149,8 @@ impl HubFlags {
         let Some(hub) = table.hub.clone().or(entity_path.filter(|_| !settings.has_input())) else {
             return Ok(None);
         };
-        settings.use_hub("hub:verdicts", "hub:dead-letters");
+        settings.use_input(Input::Hub);
+        settings.use_outputs("hub:verdicts", "hub:dead-letters");
         let place = table.place(named.map(|(namespace, _)| namespace), settings)?;
         let plan = table.plan(hub, place, settings)?;
         Ok(Some(Arc::new(Hubs::new(plan).context("threads cannot be started")?)))

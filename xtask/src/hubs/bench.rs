@@ -199,7 +199,7 @@ impl Bench {
 }
 
 /// Where a host serves HTTP, by its log.
-fn address(host: &mut Process) -> Result<String> {
+pub(crate) fn address(host: &mut Process) -> Result<String> {
     let mut address = None;
     wait_for("the host to listen", || {
         host.check()?;
@@ -215,7 +215,7 @@ fn address(host: &mut Process) -> Result<String> {
 }
 
 /// Events that a host has scored, by its metrics.
-fn scored(address: &str) -> Result<u64> {
+pub(crate) fn scored(address: &str) -> Result<u64> {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(address)?;
     write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
@@ -227,7 +227,7 @@ fn scored(address: &str) -> Result<u64> {
 }
 
 /// Seconds of processor time of a process.
-fn process(id: u32) -> Result<f64> {
+pub(crate) fn process(id: u32) -> Result<f64> {
     ticks(&fs::read_to_string(format!("/proc/{id}/stat"))?).context("/proc tells no times")
 }
 

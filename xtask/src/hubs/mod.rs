@@ -4,7 +4,7 @@
 pub(crate) mod bench;
 pub(crate) mod checkpoint;
 pub(crate) mod peers;
-mod programs;
+pub(crate) mod programs;
 
 use crate::run::{build_programs, output, root, tell};
 use anyhow::{Context, Result, ensure};
@@ -46,9 +46,9 @@ pub(crate) struct Amount {
 /// Programs, a detector and a place for a scenario.
 #[derive(Debug)]
 pub(crate) struct Workshop {
-    bin: PathBuf,
+    pub(crate) bin: PathBuf,
     directory: PathBuf,
-    module: PathBuf,
+    pub(crate) module: PathBuf,
 }
 
 impl Workshop {
@@ -72,7 +72,7 @@ impl Workshop {
     }
 
     /// Trains a detector of a kind, or of the kind that the data asks for.
-    fn train(&self, kind: Option<&str>) -> Result<()> {
+    pub(crate) fn train(&self, kind: Option<&str>) -> Result<()> {
         let mut train = self.trainer();
         train.args(["train", "--unsigned", "--data"]).arg(self.path("sensors.csv"));
         if let Some(kind) = kind {
@@ -83,11 +83,11 @@ impl Workshop {
         output(train.arg("--out").arg(&self.module)).map(drop)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
-    fn trainer(&self) -> Command {
+    pub(crate) fn trainer(&self) -> Command {
         Command::new(self.bin.join("trainer"))
     }
 
@@ -133,7 +133,7 @@ impl Workshop {
         self.path(&format!("{name}.verdicts.ndjson"))
     }
 
-    fn start(&self, command: &mut Command, name: &str) -> Result<Process> {
+    pub(crate) fn start(&self, command: &mut Command, name: &str) -> Result<Process> {
         Process::start(command, self.path(&format!("{name}.log")))
     }
 }

@@ -1,5 +1,5 @@
 //! What the engine's tests share: a guest written by hand, worlds trained from generated events,
-//! and two ways to score their rows: natively in one go, and in wasmtime in batches of any size.
+//! and two ways to score their rows: natively in one go, and by a module in batches of any size.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use twinge_contract::event::EventReader;
 use twinge_contract::manifest::{DetectorInfo, Lineage, Manifest, StreamRules, ThresholdInfo};
 use twinge_contract::schema::Schema;
 use twinge_detector::Detector;
-use twinge_engine::{Budget, Engine, Limits, LoadError, Module, Scorer};
+use twinge_engine::{Budget, Engine, Limits, LoadError, Module, Scorer, Strategy};
 use twinge_fit::config::{DetectorKind, DetectorSettings, Kinds, ThresholdSettings};
 use twinge_fit::read::{Format, RowReader};
 use twinge_fit::train::as_bytes;
@@ -20,9 +20,32 @@ use twinge_fit::{Config, Table, Trained, train};
 use twinge_generator::{Anomaly, Params, Stream, World, csv_header};
 use twinge_trust::VerifiedModule;
 
-pub(crate) fn engine(deadline: Duration) -> Engine {
-    Engine::new(Limits { deadline, memory_bytes_max: 64 << 20, ..Limits::default() })
-        .expect("the engine starts")
+/// The ways to run modules that are built in.
+pub(crate) const STRATEGIES: &[Strategy] = &[
+    #[cfg(feature = "compiler")]
+    Strategy::Compile,
+    #[cfg(feature = "interpreter")]
+    Strategy::Interpret,
+];
+
+/// Each function as a test of its own for each of [`STRATEGIES`].
+macro_rules! test_each_strategy {
+    ($($test:ident)*) => {
+        #[cfg(feature = "compiler")]
+        mod compiled {
+            $(#[test] fn $test() { super::$test(twinge_engine::Strategy::Compile); })*
+        }
+        #[cfg(feature = "interpreter")]
+        mod interpreted {
+            $(#[test] fn $test() { super::$test(twinge_engine::Strategy::Interpret); })*
+        }
+    };
+}
+pub(crate) use test_each_strategy;
+
+pub(crate) fn engine(strategy: Strategy, deadline: Duration) -> Engine {
+    let limits = Limits { deadline, memory_bytes_max: 64 << 20, ..Limits::default() };
+    Engine::with_strategy(limits, strategy).expect("the engine starts")
 }
 
 pub(crate) fn load(engine: &Engine, module: Vec<u8>) -> Result<Module, LoadError> {
@@ -106,9 +129,12 @@ pub(crate) struct Row {
 pub(crate) struct TrainedWorld {
     pub(crate) world: World,
     pub(crate) trained: Trained,
-    pub(crate) module: Module,
+    modules: Vec<Module>,
     reader: EventReader,
 }
+
+/// Time that no call of a trained module takes, however busy the machine is.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) const TRAINING_ROWS: usize = 4000;
 pub(crate) const TRAINING_SEED: u64 = 20_260_101;
@@ -181,9 +207,17 @@ impl TrainedWorld {
         let config = Config { name, schema, threshold, detector, ..Config::default() };
         let config = config.check().expect("the configuration is usable");
         let trained = train(&table, &config, 1, &mut |_| true).expect("the events train");
-        let module =
-            load(&engine(Duration::from_secs(10)), trained.module.clone()).expect("it loads");
-        Self { world, trained, module, reader }
+        let load = |strategy: &Strategy| {
+            load(&engine(*strategy, PATIENCE), trained.module.clone()).expect("it loads")
+        };
+        let modules = STRATEGIES.iter().map(load).collect();
+        Self { world, trained, modules, reader }
+    }
+
+    /// Its module in an engine with that strategy.
+    pub(crate) fn module(&self, strategy: Strategy) -> &Module {
+        let place = STRATEGIES.iter().position(|one| *one == strategy).expect("it is built in");
+        &self.modules[place]
     }
 
     /// The next `count` events of `stream` as rows, read as a program would read them.

@@ -30,7 +30,10 @@ impl Running {
 
     pub(crate) fn with(settings: Settings) -> Self {
         let clock = Arc::new(SystemClock::new());
-        let broker = Broker::open(settings, Arc::new(RealDisk), clock).unwrap();
+        Self::of(Broker::open(settings, Arc::new(RealDisk), clock).unwrap())
+    }
+
+    pub(crate) fn of(broker: Broker) -> Self {
         let (address, connection_string) = (broker.address(), broker.connection_string());
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
         let (stopped, killed) = (stop.clone(), kill.clone());

@@ -1,6 +1,9 @@
 //! What the spool's tests share: small spools, verdicts that look real, a generator.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+pub(crate) mod power;
+
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -97,7 +100,8 @@ const FIELDS: [&str; 6] =
 /// A verdict as the agent sends it, with an id of 64 hex digits: the members of
 /// `io.twinge.verdict.v1`.
 pub(crate) fn verdict(random: &mut Random, offset: u64, importance: Importance) -> Entry {
-    let id: String = (0..4).map(|_| format!("{:016x}", random.next())).collect();
+    let mut id = String::new();
+    (0..4).for_each(|_| write!(id, "{:016x}", random.next()).expect("a string takes all"));
     let entity = format!("line-{}/pump-{:04}", random.below(9), random.below(1_000));
     let is_anomalous = importance == Importance::Anomalous;
     let score = random.unit() + if is_anomalous { 1.0 } else { 0.0 };

@@ -1,0 +1,224 @@
+//! A detector on a partition: its runner, and where what it finds goes.
+
+use crate::metrics::Metrics;
+use crate::outlet::{Finding, Outlet};
+use crate::sightings::Sightings;
+use crate::silence::{SilenceSettings, SilenceWatch};
+use crate::sink::{Sink, SinkError};
+use std::path::PathBuf;
+use std::sync::Arc;
+use twinge_contract::silence::Silence;
+use twinge_contract::verdict::Origin;
+use twinge_platform::Disk;
+use twinge_runner::{Arrival, Record, Runner, Status};
+
+/// Time between two notes of the gaps between events, ms: they are learned slowly, and a device's
+/// flash wears.
+const SAVE_SILENCE_MS: u64 = 300_000;
+
+/// A runner with its sinks.
+#[derive(Debug)]
+pub struct Lane {
+    pub(crate) runner: Runner,
+    outputs: LaneOutputs,
+    silence: Option<LaneSilence>,
+    pub(crate) told: Status,
+}
+
+/// Where what a lane finds goes.
+#[derive(Debug)]
+pub struct LaneOutputs {
+    /// Verdicts and silences.
+    pub verdicts: Box<dyn Sink>,
+    /// Events that got none.
+    pub dead_letters: Box<dyn Sink>,
+    /// Anomalies with all that it takes to replay them, where they are kept.
+    pub audits: Option<Box<dyn Sink>>,
+    /// What a program adds.
+    pub outlets: Vec<Box<dyn Outlet>>,
+}
+
+/// A watch for silence, and the file that keeps what it knows.
+#[derive(Debug)]
+pub struct LaneSilence {
+    watch: SilenceWatch,
+    disk: Arc<dyn Disk>,
+    file: PathBuf,
+    saved: u64,
+}
+
+impl LaneSilence {
+    /// Goes on from what `file` keeps, at `now` (monotonic, ms), or begins anew.
+    pub fn open(settings: SilenceSettings, disk: Arc<dyn Disk>, file: PathBuf, now: u64) -> Self {
+        let kept = disk.read(&file).ok();
+        let watch = kept.and_then(|bytes| SilenceWatch::restore(settings, &bytes, now));
+        let watch = watch.unwrap_or_else(|| SilenceWatch::new(settings));
+        Self { watch, disk, file, saved: now }
+    }
+
+    fn save(&mut self, now: u64) {
+        self.saved = now;
+        if let Err(error) = self.disk.replace(&self.file, &self.watch.save(now)) {
+            tracing::warn!(%error, file = %self.file.display(), "the gaps between events cannot be kept; after a restart they are learned anew");
+        }
+    }
+}
+
+impl Lane {
+    /// A lane.
+    pub fn new(runner: Runner, outputs: LaneOutputs, silence: Option<LaneSilence>) -> Self {
+        Self { told: runner.status(), runner, outputs, silence }
+    }
+
+    fn sinks(&mut self) -> impl Iterator<Item = &mut Box<dyn Sink>> {
+        let outputs = &mut self.outputs;
+        [&mut outputs.verdicts, &mut outputs.dead_letters].into_iter().chain(&mut outputs.audits)
+    }
+
+    /// Scores arrivals that come at `now` (monotonic, ms), and gives what was found to the outputs.
+    pub(crate) fn process(
+        &mut self,
+        arrivals: &[Arrival],
+        now: u64,
+        sightings: &Sightings,
+        metrics: &Metrics,
+    ) {
+        let next = self.runner.next_offset();
+        let fresh = &arrivals[arrivals.partition_point(|arrival| arrival.offset < next)..];
+        let records = self.runner.process(arrivals);
+        self.look_for_wanderers(&records, sightings, metrics);
+        self.note_gaps(fresh, &records, now);
+        self.write(fresh, &records, metrics);
+    }
+
+    /// Hands over everything that was given.
+    pub(crate) async fn commit(&mut self) -> Result<(), (String, SinkError)> {
+        let detector = self.runner.place().detector.clone();
+        for sink in self.sinks() {
+            sink.commit().await.map_err(|error| (detector.clone(), error))?;
+        }
+        for outlet in &mut self.outputs.outlets {
+            outlet.commit().await.map_err(|error| (detector.clone(), error))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until everything that was handed over is held.
+    pub(crate) async fn sync(&mut self) -> Result<(), (String, SinkError)> {
+        let detector = self.runner.place().detector.clone();
+        for sink in self.sinks() {
+            sink.sync().await.map_err(|error| (detector.clone(), error))?;
+        }
+        for outlet in &mut self.outputs.outlets {
+            outlet.sync().await.map_err(|error| (detector.clone(), error))?;
+        }
+        Ok(())
+    }
+
+    /// Reports entities that were in another partition before.
+    fn look_for_wanderers(&self, records: &[Record], sightings: &Sightings, metrics: &Metrics) {
+        let place = &self.told.place;
+        let entities = records.iter().filter_map(|record| match record {
+            Record::Verdict(verdict) => Some(verdict.subject.as_str()),
+            _ => None,
+        });
+        // Detectors may see different entities in one event, so each has sightings of its own.
+        let partition = format!("{} {}", place.detector, place.partition);
+        if let Some((count, entity, before)) = sightings.note(&partition, entities) {
+            let is_first = metrics.wanderers(&self.told, count as u64) == 0;
+            if is_first {
+                tracing::warn!(
+                    entity,
+                    here = partition,
+                    before,
+                    "an entity was seen in two partitions, and its state is in two halves: send events with the entity as partition key; further ones are counted in twinge_entities_in_two_partitions_total"
+                );
+            }
+        }
+    }
+
+    fn note_gaps(&mut self, fresh: &[Arrival], records: &[Record], now: u64) {
+        let Some(silence) = &mut self.silence else { return };
+        for (arrival, record) in fresh.iter().zip(records) {
+            if let Record::Verdict(verdict) = record {
+                silence.watch.note(now, arrival.ingested_ms, &verdict.subject, arrival.offset);
+            }
+        }
+    }
+
+    fn write(&mut self, fresh: &[Arrival], records: &[Record], metrics: &Metrics) {
+        let outputs = &mut self.outputs;
+        for (arrival, record) in fresh.iter().zip(records) {
+            let (finding, json) = match record {
+                Record::Verdict(verdict) => {
+                    metrics.verdict(&self.told, verdict.data.verdict.as_str());
+                    let json = json(verdict);
+                    outputs.verdicts.write(Some(&verdict.subject), &json);
+                    (Finding::Verdict(verdict, arrival), json)
+                }
+                Record::DeadLetter(letter) => {
+                    metrics.dead_letter(&self.told, &letter.data.reason);
+                    let json = json(letter);
+                    outputs.dead_letters.write(letter.subject.as_deref(), &json);
+                    (Finding::DeadLetter(letter, arrival), json)
+                }
+                Record::Duplicate => continue,
+            };
+            for outlet in &mut outputs.outlets {
+                outlet.take(&finding, &json);
+            }
+        }
+        if let Some(audits) = &mut outputs.audits {
+            for audit in self.runner.take_audits() {
+                audits.write(Some(&audit.subject), &json(&audit));
+            }
+        }
+    }
+
+    /// Gives the outputs what has become silent by `now` (monotonic, ms); answers with whether
+    /// anything has.
+    pub(crate) fn look_for_silence(&mut self, now: u64, metrics: &Metrics) -> bool {
+        let Some(silence) = &mut self.silence else { return false };
+        let found = silence.watch.look(now);
+        metrics.silent(&self.told, silence.watch.silent());
+        if now.saturating_sub(silence.saved) >= SAVE_SILENCE_MS || !found.is_empty() {
+            silence.save(now);
+        }
+        for finding in &found {
+            let place = &self.told.place;
+            let origin = Origin {
+                source: place.source.clone(),
+                partition: place.partition.clone(),
+                offset: finding.offset,
+            };
+            let (version, module) = (&self.told.version, self.told.champion.to_string());
+            let stopped = finding.stopped.clone();
+            let silence = Silence::new(&place.detector, stopped, origin, version, module);
+            tracing::warn!(
+                detector = place.detector,
+                entity = silence.subject,
+                last = silence.time,
+                usual_gap_s = silence.data.usual_gap_s,
+                "no event for longer than is usual"
+            );
+            metrics.silence(&self.told);
+            let json = json(&silence);
+            self.outputs.verdicts.write(Some(&silence.subject), &json);
+            for outlet in &mut self.outputs.outlets {
+                outlet.take(&Finding::Silence(&silence), &json);
+            }
+        }
+        !found.is_empty()
+    }
+
+    /// Keeps what is known of the gaps between events.
+    pub(crate) fn save_silence(&mut self, now: u64) {
+        if let Some(silence) = &mut self.silence {
+            silence.save(now);
+        }
+    }
+}
+
+fn json<T: serde::Serialize>(record: &T) -> Vec<u8> {
+    serde_json::to_vec(record).expect("records hold finite numbers and texts only")
+}

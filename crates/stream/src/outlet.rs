@@ -1,0 +1,31 @@
+//! Where findings go beside files and hubs: towards a cloud, or to actions on the spot.
+
+use crate::sink::SinkError;
+use async_trait::async_trait;
+use std::fmt::Debug;
+use twinge_contract::silence::Silence;
+use twinge_contract::verdict::{DeadLetter, Verdict};
+use twinge_runner::Arrival;
+
+/// What was found.
+#[derive(Clone, Copy, Debug)]
+pub enum Finding<'a> {
+    /// A verdict on an event.
+    Verdict(&'a Verdict, &'a Arrival),
+    /// An event that got none.
+    DeadLetter(&'a DeadLetter, &'a Arrival),
+    /// An entity that stopped sending.
+    Silence(&'a Silence),
+}
+
+/// Takes findings, in order and along with the events behind them. Like a sink, it is told when all
+/// of a delivery were given, and must hold what it was given when `sync` returns.
+#[async_trait]
+pub trait Outlet: Send + Debug {
+    /// Adds a finding; `json` is what sinks get of it.
+    fn take(&mut self, finding: &Finding<'_>, json: &[u8]);
+    /// Hands over everything added; on an error all of it stays.
+    async fn commit(&mut self) -> Result<(), SinkError>;
+    /// Returns when everything committed is durable.
+    async fn sync(&mut self) -> Result<(), SinkError>;
+}

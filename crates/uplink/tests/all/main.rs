@@ -1,0 +1,12 @@
+//! Uplinks and the drain as a program uses them, with every fault that a network and a cloud have.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+mod drain;
+mod eventhubs;
+mod http;
+mod mqtt;
+mod server;
+mod settings;
+mod spool;

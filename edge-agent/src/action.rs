@@ -1,0 +1,423 @@
+//! Actions on the spot: a program that is run, or a command over MQTT, on findings that are bad
+//! enough. They need no network beyond the device's own, and they are rare: each has a limit a minute
+//! and a pause for each entity.
+//!
+//! An action may happen again after a crash, for the same finding: its id tells.
+
+use crate::topics::{Template, TopicError};
+use async_trait::async_trait;
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use twinge_contract::verdict::Severity;
+use twinge_mqtt::{Options, Publisher};
+use twinge_stream::outlet::{Finding, Outlet};
+use twinge_stream::sink::SinkError;
+
+/// Findings that may wait for an action that is under way.
+const QUEUE: usize = 64;
+
+/// Entities whose last action is remembered.
+const ENTITIES_MAX: usize = 10_000;
+
+/// Names that a command, topic or payload may hold in braces.
+const NAMES: [&str; 6] = ["entity", "detector", "severity", "score", "id", "device"];
+
+/// One `[[action]]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ActionSettings {
+    /// The least severity.
+    #[serde(default = "high")]
+    severity: Severity,
+    /// Whether an entity that stops sending counts.
+    #[serde(default)]
+    silence: bool,
+    /// A program and its arguments; it gets the finding on standard input.
+    #[serde(default)]
+    command: Vec<String>,
+    /// A topic of the broker under `[mqtt]`.
+    topic: Option<String>,
+    /// What is published there; the finding, where nothing is said.
+    payload: Option<String>,
+    /// The program is killed after so long.
+    #[serde(default = "ten")]
+    timeout_seconds: f64,
+    /// At most so many a minute.
+    #[serde(default = "ten")]
+    per_minute: f64,
+    /// One for each entity in so long.
+    #[serde(default = "sixty")]
+    entity_pause_seconds: f64,
+}
+
+fn high() -> Severity {
+    Severity::High
+}
+
+fn ten() -> f64 {
+    10.0
+}
+
+fn sixty() -> f64 {
+    60.0
+}
+
+/// An action that was found to be possible.
+#[derive(Clone, Debug)]
+pub(crate) struct Action {
+    settings: ActionSettings,
+    deed: Deed,
+    counts: Arc<Counts>,
+}
+
+#[derive(Clone, Debug)]
+enum Deed {
+    Run(Vec<Template>),
+    Publish { topic: Template, payload: Option<Template> },
+}
+
+/// What became of findings that were bad enough.
+#[derive(Debug, Default)]
+struct Counts {
+    done: AtomicU64,
+    failed: AtomicU64,
+    held_back: AtomicU64,
+}
+
+/// The same, to be told.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct ActionStatus {
+    what: String,
+    done: u64,
+    failed: u64,
+    held_back: u64,
+}
+
+/// Passes on what is bad enough.
+#[derive(Debug)]
+pub(crate) struct Trigger {
+    action: Action,
+    device: String,
+    pending: Vec<Cause>,
+    queue: mpsc::Sender<Cause>,
+    limit: Limit,
+}
+
+/// A finding that an action follows from.
+#[derive(Clone, Debug)]
+struct Cause {
+    names: HashMap<&'static str, String>,
+    json: Vec<u8>,
+}
+
+/// How often is enough.
+#[derive(Debug)]
+struct Limit {
+    per_minute: f64,
+    tokens: f64,
+    filled: Instant,
+    pause: Duration,
+    last: HashMap<String, Instant>,
+}
+
+impl Action {
+    /// Checks settings; `has_broker` says whether there is one to publish to.
+    pub(crate) fn new(settings: &ActionSettings, has_broker: bool) -> anyhow::Result<Self> {
+        let template = |text: &String| -> Result<Template, TopicError> {
+            let template = Template::parse(text)?;
+            let unknown = template.names().find(|name| !NAMES.contains(name)).map(str::to_owned);
+            match unknown {
+                None => Ok(template),
+                Some(name) => Err(TopicError::Unknown { pattern: NAMES.join(", "), name }),
+            }
+        };
+        for (key, value) in [
+            ("timeout_seconds", settings.timeout_seconds),
+            ("per_minute", settings.per_minute),
+            ("entity_pause_seconds", settings.entity_pause_seconds),
+        ] {
+            anyhow::ensure!(
+                (0.0..=86_400.0).contains(&value),
+                "[[action]] {key} must lie between 0 and 86400"
+            );
+        }
+        let deed = match (&settings.command[..], &settings.topic) {
+            ([], Some(topic)) => {
+                anyhow::ensure!(has_broker, "[[action]] topic needs a broker: add [mqtt]");
+                let payload = settings.payload.as_ref().map(template).transpose()?;
+                Deed::Publish { topic: template(topic)?, payload }
+            }
+            ([_, ..], None) => {
+                anyhow::ensure!(
+                    settings.payload.is_none(),
+                    "[[action]] payload goes with topic; a command gets the finding on standard input"
+                );
+                Deed::Run(settings.command.iter().map(template).collect::<Result<_, _>>()?)
+            }
+            _ => anyhow::bail!("each [[action]] has either `command` or `topic`"),
+        };
+        Ok(Self { settings: settings.clone(), deed, counts: Arc::default() })
+    }
+
+    /// What became of findings so far.
+    pub(crate) fn status(&self) -> ActionStatus {
+        let what = match &self.deed {
+            Deed::Run(_) => self.settings.command.join(" "),
+            Deed::Publish { .. } => self.settings.topic.clone().unwrap_or_default(),
+        };
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Counts { done, failed, held_back } = self.counts.as_ref();
+        ActionStatus { what, done: count(done), failed: count(failed), held_back: count(held_back) }
+    }
+
+    /// The way in for findings, and the one who acts on them.
+    pub(crate) fn start(
+        &self,
+        device: &str,
+        publisher: Option<Publisher>,
+        stop: CancellationToken,
+    ) -> (Triggers, impl Future<Output = ()> + Send + use<>) {
+        let (queue, causes) = mpsc::channel(QUEUE);
+        let triggers = Triggers { action: self.clone(), device: device.to_owned(), queue };
+        (triggers, act(self.clone(), causes, publisher, stop))
+    }
+}
+
+/// Makes triggers, one for each detector and partition.
+#[derive(Clone, Debug)]
+pub(crate) struct Triggers {
+    action: Action,
+    device: String,
+    queue: mpsc::Sender<Cause>,
+}
+
+impl Triggers {
+    /// A trigger.
+    pub(crate) fn trigger(&self) -> Trigger {
+        let settings = &self.action.settings;
+        Trigger {
+            limit: Limit::new(settings.per_minute, settings.entity_pause_seconds),
+            action: self.action.clone(),
+            device: self.device.clone(),
+            pending: Vec::new(),
+            queue: self.queue.clone(),
+        }
+    }
+}
+
+impl Trigger {
+    fn cause(&self, finding: &Finding<'_>, json: &[u8]) -> Option<Cause> {
+        let (entity, source, severity, score, id) = match finding {
+            Finding::Verdict(verdict, _) => (
+                &verdict.subject,
+                &verdict.source,
+                verdict.data.severity,
+                verdict.data.score.to_string(),
+                &verdict.id,
+            ),
+            Finding::Silence(silence) if self.action.settings.silence => {
+                (&silence.subject, &silence.source, Severity::High, String::new(), &silence.id)
+            }
+            Finding::Silence(_) | Finding::DeadLetter(..) => return None,
+        };
+        if severity < self.action.settings.severity || severity == Severity::None {
+            return None;
+        }
+        let detector = source.rsplit('/').next().unwrap_or_default().to_owned();
+        let names = HashMap::from([
+            ("entity", entity.clone()),
+            ("detector", detector),
+            ("severity", format!("{severity:?}").to_lowercase()),
+            ("score", score),
+            ("id", id.clone()),
+            ("device", self.device.clone()),
+        ]);
+        Some(Cause { names, json: json.to_vec() })
+    }
+}
+
+#[async_trait]
+impl Outlet for Trigger {
+    fn take(&mut self, finding: &Finding<'_>, json: &[u8]) {
+        if let Some(cause) = self.cause(finding, json) {
+            self.pending.push(cause);
+        }
+    }
+
+    /// Acting waits for nobody, and nobody waits for it: what finds no room is held back.
+    async fn commit(&mut self) -> Result<(), SinkError> {
+        for cause in self.pending.drain(..) {
+            let allowed = self.limit.allows(&cause.names["entity"], Instant::now());
+            if !allowed || self.queue.try_send(cause).is_err() {
+                self.action.counts.held_back.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    async fn sync(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+impl Limit {
+    fn new(per_minute: f64, pause_seconds: f64) -> Self {
+        Self {
+            per_minute,
+            tokens: per_minute.max(1.0),
+            filled: Instant::now(),
+            pause: Duration::from_secs_f64(pause_seconds),
+            last: HashMap::new(),
+        }
+    }
+
+    fn allows(&mut self, entity: &str, now: Instant) -> bool {
+        let passed = now.duration_since(self.filled).as_secs_f64();
+        self.filled = now;
+        self.tokens = (self.tokens + passed * self.per_minute / 60.0).min(self.per_minute.max(1.0));
+        let rests = |last: &Instant| now.duration_since(*last) < self.pause;
+        if self.tokens < 1.0 || self.last.get(entity).is_some_and(rests) {
+            return false;
+        }
+        if self.last.len() >= ENTITIES_MAX {
+            let pause = self.pause;
+            self.last.retain(|_, last| now.duration_since(*last) < pause);
+        }
+        if self.last.len() < ENTITIES_MAX {
+            self.last.insert(entity.to_owned(), now);
+        }
+        self.tokens -= 1.0;
+        true
+    }
+}
+
+/// Acts on one cause after the other.
+async fn act(
+    action: Action,
+    mut causes: mpsc::Receiver<Cause>,
+    publisher: Option<Publisher>,
+    stop: CancellationToken,
+) {
+    loop {
+        let cause = tokio::select! {
+            () = stop.cancelled() => return,
+            cause = causes.recv() => match cause {
+                Some(cause) => cause,
+                None => return,
+            },
+        };
+        let value = |name: &str| cause.names.get(name).map(String::as_str);
+        let timeout = Duration::from_secs_f64(action.settings.timeout_seconds);
+        let result = match (&action.deed, &publisher) {
+            (Deed::Run(command), _) => {
+                let command: Vec<String> = command.iter().map(|word| word.fill(value)).collect();
+                run(&command, &cause, timeout).await
+            }
+            (Deed::Publish { topic, payload }, Some(publisher)) => {
+                let filled = payload.as_ref().map(|payload| payload.fill(value).into_bytes());
+                let payload = filled.unwrap_or_else(|| cause.json.clone());
+                let topic = topic.fill(|name| value(name).map(|text| level(text)));
+                let publish = publisher.publish(topic, payload, Options::default());
+                match tokio::time::timeout(timeout, publish).await {
+                    Ok(published) => published.map_err(|error| error.to_string()),
+                    Err(_elapsed) => Err("the broker did not answer in time".to_owned()),
+                }
+            }
+            (Deed::Publish { .. }, None) => Err("there is no broker".to_owned()),
+        };
+        let (entity, id) = (value("entity"), value("id"));
+        match result {
+            Ok(()) => {
+                action.counts.done.fetch_add(1, Ordering::Relaxed);
+                tracing::info!(entity, id, what = action.status().what, "acted on a finding");
+            }
+            Err(error) => {
+                action.counts.failed.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(entity, id, what = action.status().what, error, "an action failed");
+            }
+        }
+    }
+}
+
+/// What a topic level cannot hold stays out: an entity must not choose another topic.
+fn level(text: &str) -> &str {
+    if text.contains(['/', '+', '#', '\0']) { "_" } else { text }
+}
+
+/// Runs a program without a shell; it gets the finding on standard input and its parts as variables.
+async fn run(command: &[String], cause: &Cause, timeout: Duration) -> Result<(), String> {
+    let (program, arguments) = command.split_first().ok_or("no program")?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .envs(
+            cause
+                .names
+                .iter()
+                .map(|(name, value)| (format!("TWINGE_{}", name.to_uppercase()), value)),
+        )
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| format!("cannot start {program}: {error}"))?;
+    let mut stdin = child.stdin.take();
+    let work = async {
+        if let Some(stdin) = &mut stdin {
+            // A program need not read what it is given.
+            drop(stdin.write_all(&cause.json).await);
+        }
+        drop(stdin);
+        child.wait().await
+    };
+    match tokio::time::timeout(timeout, work).await {
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(status)) => Err(format!("{program} ended with {status}")),
+        Ok(Err(error)) => Err(format!("{program}: {error}")),
+        Err(_elapsed) => Err(format!("{program} was killed after {timeout:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn often_enough_is_enough() {
+        let mut limit = Limit::new(2.0, 10.0);
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        assert!(limit.allows("a", at(0)));
+        assert!(!limit.allows("a", at(5)), "the entity rests");
+        assert!(limit.allows("b", at(5)));
+        assert!(!limit.allows("c", at(6)), "two a minute");
+        assert!(limit.allows("a", at(36)));
+    }
+
+    #[tokio::test]
+    async fn a_program_gets_the_finding_and_does_not_outlive_its_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("seen");
+        let cause = Cause {
+            names: HashMap::from([("entity", "p; rm -rf".to_owned())]),
+            json: b"{\"x\":1}".to_vec(),
+        };
+        let script = format!("cat > {0}; echo \"$TWINGE_ENTITY\" >> {0}", file.display());
+        let command = ["sh".to_owned(), "-c".to_owned(), script];
+        run(&command, &cause, Duration::from_secs(20)).await.unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "{\"x\":1}p; rm -rf\n");
+        let sleeper = ["sleep".to_owned(), "60".to_owned()];
+        let error = run(&sleeper, &cause, Duration::from_millis(50)).await.unwrap_err();
+        assert!(error.contains("killed"), "{error}");
+        let missing = ["/no/such/program".to_owned()];
+        assert!(run(&missing, &cause, Duration::from_secs(1)).await.unwrap_err().contains("start"));
+    }
+}
