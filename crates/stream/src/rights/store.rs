@@ -28,17 +28,10 @@ impl RightsStore {
     }
 
     /// What to try again with, where the store refused for want of rights.
-    async fn instead<T>(
-        &self,
-        used: &Arc<Stores>,
-        outcome: Result<T, StoreError>,
-    ) -> Result<Result<T, StoreError>, Arc<Stores>> {
-        if !outcome.as_ref().is_err_and(StoreError::is_forbidden) {
-            return Ok(outcome);
-        }
-        match self.holder.instead_of(used).await {
-            Some(stores) => Err(stores),
-            None => Ok(outcome),
+    async fn fresher(&self, used: &Arc<Stores>, error: Option<&StoreError>) -> Option<Arc<Stores>> {
+        match error {
+            Some(error) if error.is_forbidden() => self.holder.instead_of(used).await,
+            _ => None,
         }
     }
 }
@@ -53,9 +46,10 @@ impl Stores {
 impl Store for RightsStore {
     async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError> {
         let stores = self.stores("read", path.as_str()).await?;
-        match self.instead(&stores, stores.read.get(path).await).await {
-            Ok(outcome) => outcome,
-            Err(stores) => stores.read.get(path).await,
+        let outcome = stores.read.get(path).await;
+        match self.fresher(&stores, outcome.as_ref().err()).await {
+            Some(stores) => stores.read.get(path).await,
+            None => outcome,
         }
     }
 
@@ -66,10 +60,10 @@ impl Store for RightsStore {
         metadata: &Metadata,
     ) -> Result<Etag, StoreError> {
         let stores = self.stores("create", path.as_str()).await?;
-        let report = stores.report("create", path)?;
-        match self.instead(&stores, report.create_with(path, bytes, metadata).await).await {
-            Ok(outcome) => outcome,
-            Err(stores) => stores.report("create", path)?.create_with(path, bytes, metadata).await,
+        let outcome = stores.report("create", path)?.create_with(path, bytes, metadata).await;
+        match self.fresher(&stores, outcome.as_ref().err()).await {
+            Some(stores) => stores.report("create", path)?.create_with(path, bytes, metadata).await,
+            None => outcome,
         }
     }
 
@@ -83,20 +77,21 @@ impl Store for RightsStore {
         let stores = self.stores("replace", path.as_str()).await?;
         let report = stores.report("replace", path)?;
         let outcome = report.replace_with(path, bytes, metadata, expected).await;
-        match self.instead(&stores, outcome).await {
-            Ok(outcome) => outcome,
-            Err(stores) => {
+        match self.fresher(&stores, outcome.as_ref().err()).await {
+            Some(stores) => {
                 let report = stores.report("replace", path)?;
                 report.replace_with(path, bytes, metadata, expected).await
             }
+            None => outcome,
         }
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<StorePath>, StoreError> {
         let stores = self.stores("list", prefix).await?;
-        match self.instead(&stores, stores.read.list(prefix).await).await {
-            Ok(outcome) => outcome,
-            Err(stores) => stores.read.list(prefix).await,
+        let outcome = stores.read.list(prefix).await;
+        match self.fresher(&stores, outcome.as_ref().err()).await {
+            Some(stores) => stores.read.list(prefix).await,
+            None => outcome,
         }
     }
 
