@@ -1,12 +1,13 @@
 //! The cloud host: events in, verdicts out, several detectors side by side.
 
+mod devices;
 mod hub;
 
 use clap::Parser;
 use std::process::ExitCode;
 use std::time::Duration;
 use twinge_stream::program;
-use twinge_stream::settings::{Defaults, Flags};
+use twinge_stream::settings::{Defaults, Flags, Settings};
 
 /// Score events with one or more detectors.
 ///
@@ -20,19 +21,25 @@ struct Arguments {
     flags: Flags,
     #[command(flatten)]
     hub: hub::HubFlags,
+    #[command(flatten)]
+    devices: devices::DeviceFlags,
 }
 
 const DEFAULTS: Defaults = Defaults {
     state: "host-state",
     verdicts: "verdicts.ndjson",
     input: None,
-    tables: &["eventhubs"],
+    tables: &["devices", "eventhubs"],
     sink_retry: Duration::from_secs(30),
     silence: false,
     journal_mib: 1024,
 };
 
 fn main() -> ExitCode {
-    let Arguments { flags, hub } = Arguments::parse();
-    program::main(&flags, &DEFAULTS, Box::new(move |settings| hub.extend(settings)))
+    let Arguments { flags, hub, devices } = Arguments::parse();
+    let extend = move |settings: &mut Settings| {
+        devices.extend(settings)?;
+        hub.extend(settings)
+    };
+    program::main(&flags, &DEFAULTS, Box::new(extend))
 }

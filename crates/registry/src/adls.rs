@@ -12,6 +12,7 @@
 
 mod answer;
 mod credential;
+mod sas;
 mod settings;
 
 use std::collections::BTreeSet;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use object_store::azure::{AzureAuthorizer, MicrosoftAzure};
 use object_store::client::{
-    ClientOptions, HttpClient, HttpConnector, HttpRequest, HttpRequestBody,
+    ClientOptions, HttpClient, HttpConnector, HttpError, HttpRequest, HttpRequestBody, HttpResponse,
 };
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::path::Path;
@@ -37,6 +38,7 @@ use crate::store::{check_prefix, check_size};
 use crate::{Etag, METADATA_KEYS_MAX, Metadata, Object, Retrying, Store, StoreError, StorePath};
 
 pub use credential::{AdlsCredential, Secret};
+pub use sas::{SAS_LIFETIME_MS_MAX, SasError, SasGrant, SasIssuer, SasPeriod};
 pub use settings::{AdlsError, AdlsSettings};
 
 /// How long a request may take, beside the time for its bytes.
@@ -58,9 +60,6 @@ pub struct Adls {
 impl Adls {
     /// Makes the client of a container. Nothing is sent yet.
     pub fn open(settings: &AdlsSettings) -> Result<Self, AdlsError> {
-        // A program may be built with more than one provider of cryptography, and rustls wants to be
-        // told which; whoever was first has chosen.
-        rustls::crypto::ring::default_provider().install_default().ok();
         let container = Container::open(settings)?;
         // Random enough to part those that were cut off together.
         let jitter_seed = RandomState::new().hash_one(settings.endpoint());
@@ -128,7 +127,9 @@ struct Container {
     /// For what `object_store` does not send.
     http: HttpClient,
     account: String,
-    /// Without a slash at its end.
+    /// Of the account; without a slash at its end.
+    endpoint: String,
+    /// Of the container; the same.
     url: String,
     /// Empty, or with a slash at its end.
     prefix: String,
@@ -143,6 +144,9 @@ impl fmt::Debug for Container {
 
 impl Container {
     fn open(settings: &AdlsSettings) -> Result<Self, AdlsError> {
+        // A program may be built with more than one provider of cryptography, and rustls wants to be
+        // told which; whoever was first has chosen.
+        rustls::crypto::ring::default_provider().install_default().ok();
         // Deadlines are kept here, since they depend on the bytes.
         let options = ClientOptions::new()
             .with_allow_http(settings.is_plain_http())
@@ -154,6 +158,7 @@ impl Container {
             blobs: credential::client(settings, &options)?,
             http,
             account: settings.account().to_owned(),
+            endpoint: settings.endpoint().to_owned(),
             url: format!("{}/{}", settings.endpoint(), settings.container()),
             prefix: match settings.prefix() {
                 "" => String::new(),
@@ -177,20 +182,34 @@ impl Container {
     /// Sends a request without a body, for what `object_store` does not do, or only for many at
     /// once: its batches of deletions are refused to shared access signatures by Azurite.
     async fn send(&self, method: &str, url: &str) -> Result<(), Trouble> {
-        let mut request = HttpRequest::new(HttpRequestBody::empty());
-        *request.method_mut() = method.parse().expect("a method is valid");
-        *request.uri_mut() = url.parse().expect("what was checked as a URL is one");
-        request.headers_mut().insert("content-length", HeaderValue::from_static("0"));
+        within(0, self.exchange(method, url, String::new())).await.map(drop)
+    }
+
+    /// Posts a document to the account's blob service, and returns the one in its answer.
+    async fn ask_service(&self, query: &str, body: String) -> Result<String, Trouble> {
+        let url = format!("{}/?{query}", self.endpoint);
         within(0, async {
-            let credential = self.blobs.credentials().get_credential().await?;
-            AzureAuthorizer::new(&credential, &self.account).try_authorize(&mut request)?;
-            self.http.execute(request).await.map_err(|error| object_store::Error::Generic {
-                store: "MicrosoftAzure",
-                source: Box::new(error),
-            })
+            let answer = self.exchange("POST", &url, body).await?;
+            let bytes = answer.into_body().bytes().await;
+            bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).map_err(failed)
         })
         .await
-        .map(drop)
+    }
+
+    async fn exchange(
+        &self,
+        method: &str,
+        url: &str,
+        body: String,
+    ) -> object_store::Result<HttpResponse> {
+        let length = HeaderValue::from(body.len());
+        let mut request = HttpRequest::new(HttpRequestBody::from(body));
+        *request.method_mut() = method.parse().expect("a method is valid");
+        *request.uri_mut() = url.parse().expect("what was checked as a URL is one");
+        request.headers_mut().insert("content-length", length);
+        let credential = self.blobs.credentials().get_credential().await?;
+        AzureAuthorizer::new(&credential, &self.account).try_authorize(&mut request)?;
+        self.http.execute(request).await.map_err(failed)
     }
 
     async fn put(
@@ -307,6 +326,10 @@ impl Store for Container {
             outcome => outcome.map_err(|trouble| trouble.into_error("delete", path.as_str())),
         }
     }
+}
+
+fn failed(error: HttpError) -> object_store::Error {
+    object_store::Error::Generic { store: "MicrosoftAzure", source: Box::new(error) }
 }
 
 /// Waits for a request that moves so many bytes, and no longer.

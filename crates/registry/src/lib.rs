@@ -43,7 +43,10 @@ mod store;
 mod view;
 
 #[cfg(feature = "adls")]
-pub use adls::{Adls, AdlsCredential, AdlsError, AdlsSettings, Secret};
+pub use adls::{
+    Adls, AdlsCredential, AdlsError, AdlsSettings, SAS_LIFETIME_MS_MAX, SasError, SasGrant,
+    SasIssuer, SasPeriod, Secret,
+};
 pub use channel::{Channel, HISTORY_MAX, Target, TransitionError};
 pub use directory::Directory;
 pub use location::{LocationError, open_store};
@@ -52,7 +55,7 @@ pub use metadata::{METADATA_BYTES_MAX, METADATA_KEYS_MAX, Metadata};
 pub use name::{Name, NameError};
 pub use registry::{
     Author, KnownSerial, REPORT_BYTES_MAX, Registry, RegistryError, UNVERIFIED_SERIAL_MAX,
-    WRITE_ATTEMPTS_MAX,
+    WRITE_ATTEMPTS_MAX, report_path,
 };
 pub use retrying::{RetrySettings, Retrying};
 pub use store::{Etag, OBJECT_BYTES_MAX, Object, Store, StoreError, StorePath};

@@ -782,7 +782,8 @@ fn check_report(path: &StorePath, report: &[u8]) -> Result<(), RegistryError> {
     Ok(())
 }
 
-fn report_path(detector: &Name, device: &str) -> Result<StorePath, StoreError> {
+/// Where the report of a device on a detector lies.
+pub fn report_path(detector: &Name, device: &str) -> Result<StorePath, StoreError> {
     let path = StorePath::new(&format!("fleet/{detector}/{device}.json"))?;
     if device.is_empty() || path.segments().count() != 3 {
         let reason = "a device's name is one segment";

@@ -11,11 +11,15 @@ use crate::modules::ModuleError;
 use crate::outlet::Outlet;
 use crate::partitions::{self, Gained, OnePartition, Partitions, Works};
 use crate::pump::{PumpError, Report, Reports, Settings};
+#[cfg(feature = "adls")]
+use crate::rights::{Desk, DeskError, DeskPlan};
+use crate::rights::{RightsError, RightsPlan};
 use crate::sightings::Sightings;
 use crate::silence::SilenceSettings;
 use crate::sink::{Files, HUB_PREFIX, NOWHERE, Sink, SinkError};
 use crate::source::Source;
 use async_trait::async_trait;
+use axum::Router;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::fs::File;
@@ -68,6 +72,11 @@ pub struct Plan {
     pub device: DevicePlan,
     /// The fields that events here have; without it, any schema is taken.
     pub fields: Option<BTreeSet<String>>,
+    /// Where rights on the registry are asked for, if not in the environment.
+    pub rights: Option<RightsPlan>,
+    /// The rights that this program gives to devices, over HTTP.
+    #[cfg(feature = "adls")]
+    pub desk: Option<DeskPlan>,
     /// Bytes that events may take in the journal before they are scored.
     pub journal_bytes_max: u64,
     /// When an entity that stops sending is told.
@@ -144,6 +153,11 @@ pub enum AssemblyError {
     Module(#[from] ModuleError),
     #[error("registry cannot be used")]
     Registry(#[from] LocationError),
+    #[error("rights on the registry cannot be asked for")]
+    Rights(#[from] RightsError),
+    #[cfg(feature = "adls")]
+    #[error("devices cannot be given rights")]
+    Desk(#[from] DeskError),
     #[error("device cannot say who it is")]
     Device(#[from] DeviceError),
     #[error("state cannot be stored")]
@@ -230,7 +244,7 @@ pub type ExtensionError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Assembly {
     partitions: Box<dyn Partitions>,
     works: Works,
-    service: Option<(TcpListener, Service)>,
+    service: Option<(TcpListener, Router)>,
     intake: Option<Intake>,
     reads_stdin: bool,
     tracker: TaskTracker,
@@ -255,6 +269,7 @@ impl Plan {
         let (reports, metrics) = (Reports::default(), Metrics::default());
         let (partitions, intake) =
             self.partitions(&disk, &clock, extension.as_deref(), &reports).await?;
+        let beside = self.routes(&detectors, &clock, &metrics)?;
         let works = Works {
             detectors,
             outputs: Files::new(disk, extension.clone()),
@@ -270,12 +285,50 @@ impl Plan {
                 let listener = TcpListener::bind(address).await;
                 let listener =
                     listener.map_err(|source| AssemblyError::Listen { address, source })?;
-                Some((listener, Service { intake: intake.clone(), metrics, reports }))
+                let own = router(Service { intake: intake.clone(), metrics, reports });
+                Some((listener, own.merge(beside)))
             }
             None => None,
         };
         let reads_stdin = self.input == Input::Stdin;
         Ok(Assembly { partitions, works, service, intake, reads_stdin, tracker, _lock: lock })
+    }
+
+    /// What is served beside events, health and metrics.
+    #[cfg(feature = "adls")]
+    fn routes(
+        &self,
+        detectors: &Detectors,
+        clock: &Arc<dyn Clock>,
+        metrics: &Metrics,
+    ) -> Result<Router, AssemblyError> {
+        let Some(plan) = &self.desk else { return Ok(Router::new()) };
+        let (trust, clock) = (detectors.trust().clone(), Arc::clone(clock));
+        let desk = Desk::open(plan, trust, clock, metrics.clone())?;
+        tracing::info!(registry = desk.address(), "giving rights to devices");
+        Ok(desk.router())
+    }
+
+    #[cfg(not(feature = "adls"))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as with the feature `adls`")]
+    fn routes(
+        &self,
+        _detectors: &Detectors,
+        _clock: &Arc<dyn Clock>,
+        _metrics: &Metrics,
+    ) -> Result<Router, AssemblyError> {
+        Ok(Router::new())
+    }
+
+    /// The detectors whose channels are followed in a registry.
+    pub(crate) fn followed(&self, registry: &str) -> Vec<Name> {
+        let names = self.detectors.iter().filter_map(|plan| match &plan.origin {
+            Origin::Channel { registry: own, detector, .. } if own == registry => {
+                Some(detector.clone())
+            }
+            _ => None,
+        });
+        names.collect()
     }
 
     fn check_outputs(&self) -> Result<(), AssemblyError> {
@@ -344,7 +397,7 @@ impl Assembly {
         let mut http = None;
         if let Some((listener, service)) = service {
             let child = children.clone();
-            http = Some(tracker.spawn(serve(listener, router(service), child)));
+            http = Some(tracker.spawn(serve(listener, service, child)));
         }
         works.detectors.follow(&tracker, &children, &works.reports);
         if let Some(extension) = &works.extension {

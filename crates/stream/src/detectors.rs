@@ -9,6 +9,7 @@ use crate::lane::{Lane, LaneOutputs, LaneSilence};
 use crate::modules::{ModuleCache, ModuleError};
 use crate::pump::{Reports, Wanted};
 use crate::reporter::{Heard, Reporter};
+use crate::rights::{self, Asking};
 use crate::silence::SilenceSettings;
 use crate::sink::Outputs;
 use crate::source::Source;
@@ -32,6 +33,9 @@ pub struct Detectors {
     entities_max: Option<u32>,
     wanted: Arc<watch::Sender<Wanted>>,
     followers: Vec<Following>,
+    trust: Trust,
+    /// The registry that rights were asked for, once it is open: they are for one.
+    by_rights: Option<Arc<dyn Store>>,
     watching: Watching,
 }
 
@@ -83,6 +87,8 @@ impl Detectors {
             entities_max: plan.entities_max,
             wanted: Arc::new(watch::Sender::new(Wanted::new())),
             followers: Vec::new(),
+            trust: trust.clone(),
+            by_rights: None,
             watching: Watching {
                 settings: plan.silence,
                 state: plan.state.clone(),
@@ -125,7 +131,7 @@ impl Detectors {
     }
 
     async fn following(
-        &self,
+        &mut self,
         plan: &Plan,
         detector: &DetectorPlan,
         disk: &Arc<dyn Disk>,
@@ -135,11 +141,11 @@ impl Detectors {
         let Origin::Channel { registry, detector: name, channel } = &detector.origin else {
             unreachable!("only channels are followed");
         };
-        let store = open_store(registry, &|name| std::env::var(name).ok()).await?;
+        let identity = DeviceIdentity::open(&plan.device, &plan.state, disk)?;
+        let store = self.store(plan, registry, &identity, disk, clock).await?;
         let (disk_of, fields) = (Arc::clone(disk), plan.fields.clone());
         let follower =
             Follower::open(store, name.clone(), channel.clone(), disk_of, &plan.state, fields)?;
-        let identity = DeviceIdentity::open(&plan.device, &plan.state, disk)?;
         tracing::info!(
             device = identity.device().name,
             enrolled = identity.is_enrolled(),
@@ -158,6 +164,39 @@ impl Detectors {
             poll: plan.poll,
             report: plan.report,
         })
+    }
+
+    /// The registry, by the rights that a host gives where the plan names one, else by those of the
+    /// environment.
+    async fn store(
+        &mut self,
+        plan: &Plan,
+        registry: &str,
+        identity: &DeviceIdentity,
+        disk: &Arc<dyn Disk>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Arc<dyn Store>, AssemblyError> {
+        let Some(rights) = plan.rights.as_ref().filter(|_| registry.contains("://")) else {
+            return Ok(open_store(registry, &|name| std::env::var(name).ok()).await?);
+        };
+        if let Some(store) = &self.by_rights {
+            return Ok(Arc::clone(store));
+        }
+        let asking = Asking {
+            plan: rights,
+            identity: identity.clone(),
+            detectors: plan.followed(registry),
+            file: plan.state.join("rights.json"),
+            disk: Arc::clone(disk),
+            clock: Arc::clone(clock),
+        };
+        let store = rights::open_store(registry, asking)?;
+        Ok(Arc::clone(self.by_rights.insert(store)))
+    }
+
+    /// Whom the program trusts.
+    pub fn trust(&self) -> &Trust {
+        &self.trust
     }
 
     /// The modules that should run, as channels tell of them.

@@ -29,6 +29,7 @@ pub mod partitions;
 pub mod program;
 pub mod pump;
 mod reporter;
+pub mod rights;
 pub mod settings;
 pub mod shutdown;
 pub mod sightings;

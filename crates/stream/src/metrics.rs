@@ -21,6 +21,7 @@ pub struct Metrics {
     checkpoints: IntCounterVec,
     sink_failures: IntCounterVec,
     wanderers: IntCounterVec,
+    device_rights: IntCounterVec,
     silences: IntCounterVec,
     silent: IntGaugeVec,
 }
@@ -93,6 +94,11 @@ impl Default for Metrics {
                 "Events of an entity that was in another partition before.",
                 &RUNNER,
             ),
+            device_rights: counter(
+                "twinge_device_rights_total",
+                "Requests of devices for rights on the registry.",
+                &["result"],
+            ),
             silences: counter(
                 "twinge_silences_total",
                 "Entities that stopped sending for longer than is usual.",
@@ -163,6 +169,11 @@ impl Metrics {
         let before = counter.get();
         counter.inc_by(count);
         before
+    }
+
+    /// Counts one request of a device for rights.
+    pub fn device_rights(&self, result: &str) {
+        self.device_rights.with_label_values(&[result]).inc();
     }
 
     /// Counts one silence.

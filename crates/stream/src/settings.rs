@@ -5,6 +5,9 @@ use crate::assembly::{DetectorPlan, Input, Origin, Plan};
 use crate::device::DevicePlan;
 use crate::document::Document;
 use crate::pump;
+#[cfg(feature = "adls")]
+use crate::rights::DeskPlan;
+use crate::rights::RightsPlan;
 use crate::silence::SilenceSettings;
 use crate::sink::HUB_PREFIX;
 use anyhow::{Context, bail};
@@ -126,6 +129,13 @@ pub struct Flags {
     /// File of anomalies with all that it takes to replay them; - is standard output.
     #[arg(long, env = "TWINGE_AUDITS")]
     audits: Option<String>,
+    /// Host that gives this device rights on the registry, such as <https://twinge.example.com>; it
+    /// is asked whenever those at hand come to their end.
+    #[arg(long, env = "TWINGE_RIGHTS")]
+    rights: Option<String>,
+    /// Certificates that the host's may be signed with, in PEM [default: the system's].
+    #[arg(long, env = "TWINGE_RIGHTS_CA")]
+    rights_ca: Option<PathBuf>,
     /// MiB that events may take on disk before they are scored.
     #[arg(long, env = "TWINGE_JOURNAL_MIB")]
     journal_mib: Option<u64>,
@@ -160,10 +170,15 @@ pub struct Settings {
     enrolment: Option<PathBuf>,
     fields: Option<Vec<String>>,
     audits: Option<String>,
+    rights: Option<String>,
+    rights_ca: Option<PathBuf>,
     journal_mib: Option<u64>,
     silence: Option<SilenceSettings>,
     detector: Vec<DetectorSettings>,
     /// Tables that the program reads itself.
+    #[cfg(feature = "adls")]
+    #[serde(skip)]
+    desk: Option<DeskPlan>,
     #[serde(skip)]
     own: Document,
     #[serde(skip)]
@@ -203,6 +218,18 @@ impl Settings {
     /// A table that the program reads itself, if it is there.
     pub fn take<T: DeserializeOwned>(&mut self, table: &str) -> anyhow::Result<Option<T>> {
         self.own.take(table)
+    }
+
+    /// Rights are given to devices, over HTTP.
+    #[cfg(feature = "adls")]
+    pub fn give_rights(&mut self, desk: DeskPlan) -> anyhow::Result<()> {
+        if self.listen.is_none() {
+            bail!(
+                "devices ask for rights over HTTP: give --listen with an address such as 127.0.0.1:8080"
+            );
+        }
+        self.desk = Some(desk);
+        Ok(())
     }
 
     /// A key of a table that the program reads itself, which is left without it.
@@ -277,6 +304,8 @@ impl Settings {
         over(&mut self.enrolment, flags.enrolment.as_ref());
         over(&mut self.fields, flags.fields.as_ref());
         over(&mut self.audits, flags.audits.as_ref());
+        over(&mut self.rights, flags.rights.as_ref());
+        over(&mut self.rights_ca, flags.rights_ca.as_ref());
         over(&mut self.journal_mib, flags.journal_mib.as_ref());
         self.allow_unsigned |= flags.allow_unsigned;
         self.allow_native |= flags.allow_native;
@@ -343,6 +372,21 @@ impl Settings {
         if let Some(silence) = &self.silence {
             silence.check()?;
         }
+        self.check_rights()
+    }
+
+    fn check_rights(&self) -> anyhow::Result<()> {
+        if self.rights.is_none() && self.rights_ca.is_some() {
+            bail!("`rights_ca` goes with `rights`, the host that it is for");
+        }
+        let addresses = self.detector.iter().filter_map(|detector| detector.registry.as_ref());
+        let mut addresses: Vec<_> = addresses.filter(|place| place.contains("://")).collect();
+        addresses.dedup();
+        if self.rights.is_some() && addresses.len() != 1 {
+            bail!(
+                "`rights` are for one registry with an address: name one, the same in each [[detector]]"
+            );
+        }
         Ok(())
     }
 
@@ -397,6 +441,9 @@ impl Settings {
             report: seconds(self.report_seconds, Duration::from_mins(1)),
             device,
             fields: self.fields.map(|fields| fields.into_iter().collect()),
+            rights: self.rights.map(|url| RightsPlan { url, ca: self.rights_ca }),
+            #[cfg(feature = "adls")]
+            desk: self.desk,
             journal_bytes_max: self.journal_mib.unwrap_or(defaults.journal_mib) << 20,
             // Of a file that is read once, the time between events says nothing.
             silence: self.silence.filter(|_| !is_replay).unwrap_or(SilenceSettings {

@@ -67,6 +67,9 @@ fn plan(directory: &Path) -> Plan {
         report: Duration::from_secs(60),
         device: DevicePlan::default(),
         fields: None,
+        rights: None,
+        #[cfg(feature = "adls")]
+        desk: None,
         journal_bytes_max: 64 << 20,
         silence: SilenceSettings { enabled: false, ..SilenceSettings::default() },
     }

@@ -91,6 +91,19 @@ pub enum TrustError {
         #[source]
         source: serde_json::Error,
     },
+    /// A payload is not a request for rights.
+    #[error("read request for rights: the payload is none; bring device and host to one version")]
+    MalformedRightsRequest {
+        /// Where and why reading stopped.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A device asks for what only enrolled ones get.
+    #[error("verify device {device:?}: nobody enrolled it; enrol it, and start it again")]
+    NotEnrolled {
+        /// The device, by its own word.
+        device: String,
+    },
     /// An enrolment speaks of another device or another key.
     #[error(
         "verify device {device:?}: its enrolment is that of {enrolled:?} or of another key; \

@@ -18,6 +18,7 @@ mod error;
 mod key;
 mod keyring;
 mod module;
+mod rights;
 mod root;
 mod statement;
 
@@ -30,6 +31,7 @@ pub use error::TrustError;
 pub use key::{KeyId, PublicKey, SigningKey};
 pub use keyring::{Keyring, Role, TrustedKey};
 pub use module::{Provenance, VerifiedModule};
+pub use rights::RightsRequest;
 pub use root::{Root, TrustedRoot};
 pub use statement::Statement;
 

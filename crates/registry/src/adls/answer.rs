@@ -98,6 +98,14 @@ impl Trouble {
     }
 }
 
+impl StoreError {
+    /// Whether the service knows the request and forbids it: rights are missing, or have expired.
+    pub fn is_forbidden(&self) -> bool {
+        let Self::Backend { source, .. } = self else { return false };
+        source.downcast_ref::<Answer>().is_some_and(|answer| matches!(answer.status, 401 | 403))
+    }
+}
+
 impl From<object_store::Error> for Trouble {
     fn from(error: object_store::Error) -> Self {
         let mut causes: Vec<&(dyn std::error::Error + 'static)> = Vec::new();
@@ -180,7 +188,7 @@ fn message(document: &str) -> String {
 }
 
 /// The text of an XML element without others inside; enough for the documents of one service.
-fn element(document: &str, name: &str) -> Option<String> {
+pub(super) fn element(document: &str, name: &str) -> Option<String> {
     let (_, rest) = document.split_once(&format!("<{name}>"))?;
     let (text, _) = rest.split_once(&format!("</{name}>"))?;
     Some(text.to_owned())

@@ -14,7 +14,7 @@ use object_store::{CredentialProvider, RetryConfig};
 use super::answer::AnswersAreErrors;
 use super::{AdlsError, AdlsSettings};
 
-/// A text that is never shown.
+/// A text that is never shown, unless it is asked for.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -22,6 +22,11 @@ impl Secret {
     /// Hides a text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+
+    /// The text, to be passed on to whom it is meant for, and to nobody's eyes.
+    pub fn reveal(&self) -> &str {
+        &self.0
     }
 }
 

@@ -68,6 +68,21 @@ pub enum AdlsError {
     /// A shared access signature is none.
     #[error("read shared access signature: it is no query of a URL; copy it again")]
     Signature,
+    /// Rights on a folder where there are only containers.
+    #[error(
+        "give rights on folder {folder}: only an account with a hierarchical namespace has rights \
+         on folders; say that it has one, or put the registry into a container of its own"
+    )]
+    FlatFolder {
+        /// The folder.
+        folder: String,
+    },
+    /// Rights cannot be made of rights.
+    #[error(
+        "give rights on a container: a shared access signature cannot make another; give this \
+         program an identity or the account's key"
+    )]
+    CannotIssue,
     /// The client could not be made.
     #[error("make a client of Azure storage; check credentials and certificates")]
     Client {
@@ -157,6 +172,13 @@ impl AdlsSettings {
     /// The URL of the account's blob service, without a slash at its end.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
+    }
+
+    /// Where the container or its folder is, in the one form that all ways to write it come to.
+    pub fn address(&self) -> String {
+        let (endpoint, container, prefix) = (&self.endpoint, &self.container, &self.prefix);
+        let separator = if prefix.is_empty() { "" } else { "/" };
+        format!("{endpoint}/{container}{separator}{prefix}")
     }
 
     pub(super) fn credential(&self) -> &AdlsCredential {
@@ -304,6 +326,8 @@ mod tests {
         for (location, expected) in cases {
             let settings = AdlsSettings::new(location, key()).unwrap();
             assert_eq!(parts(&settings), expected, "{location}");
+            let again = AdlsSettings::new(&settings.address(), key()).unwrap();
+            assert_eq!(parts(&again), expected, "{location}");
         }
     }
 
