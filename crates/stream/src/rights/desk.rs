@@ -95,8 +95,8 @@ pub enum Refusal {
     TooOften,
     #[error("the request cannot be read")]
     Malformed(#[source] TrustError),
-    #[error("{0}")]
-    Body(String),
+    #[error("{1}")]
+    Body(StatusCode, String),
     #[error("the request names {0}: ask for 1 to 32 detectors by their names")]
     Detectors(String),
     #[error("the device's name cannot be that of a report")]
@@ -249,7 +249,8 @@ impl Refusal {
         match self {
             Self::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy"),
             Self::TooOften => (StatusCode::TOO_MANY_REQUESTS, "too-often"),
-            Self::Malformed(_) | Self::Body(_) | Self::Detectors(_) | Self::DeviceName => {
+            Self::Body(status, _) => (*status, "malformed"),
+            Self::Malformed(_) | Self::Detectors(_) | Self::DeviceName => {
                 (StatusCode::BAD_REQUEST, "malformed")
             }
             Self::Audience(_) => (StatusCode::FORBIDDEN, "other-registry"),
@@ -293,8 +294,11 @@ async fn rights(State(desk): State<Desk>, request: Request) -> Response {
     let body = tokio::time::timeout(BODY_PATIENCE, Bytes::from_request(request, &())).await;
     let rights = match body {
         Ok(Ok(body)) => desk.trade(&body).await,
-        Ok(Err(rejection)) => Err(Refusal::Body(rejection.body_text())),
-        Err(_elapsed) => Err(Refusal::Body("the request took too long to come in".into())),
+        Ok(Err(rejection)) => Err(Refusal::Body(rejection.status(), rejection.body_text())),
+        Err(_elapsed) => {
+            let reason = "the request took too long to come in".to_owned();
+            Err(Refusal::Body(StatusCode::REQUEST_TIMEOUT, reason))
+        }
     };
     desk.answer(rights.as_ref(), Some("given"))
 }
@@ -451,19 +455,28 @@ mod tests {
 
     #[tokio::test]
     async fn http_counts_and_bounds_what_comes_in() {
-        use axum::extract::State;
+        rustls::crypto::ring::default_provider().install_default().ok();
         let world = world();
-        let ask = |body: Vec<u8>| {
-            let request = Request::builder().body(Body::from(body)).unwrap();
-            rights(State(world.desk.clone()), request)
-        };
-        let given = ask(world.signed(&world.request())).await;
-        assert_eq!(given.status(), StatusCode::OK);
-        assert_eq!(given.headers()[header::CACHE_CONTROL], "no-store");
-        let refused = ask(b"{}".to_vec()).await;
-        assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}{RIGHTS_PATH}", listener.local_addr().unwrap());
+        let stop = tokio_util::sync::CancellationToken::new();
+        let router = world.desk.clone().router();
+        let server = tokio::task::spawn(crate::http::serve(listener, router, stop.clone()));
+        let client =
+            reqwest::Client::builder().tls_certs_only([]).no_proxy().build().expect("a client");
+        let ask = |body: Vec<u8>| client.post(&url).body(body).send();
+        let given = ask(world.signed(&world.request())).await.unwrap();
+        assert_eq!(
+            (given.status(), &given.headers()["cache-control"]),
+            (StatusCode::OK, &"no-store".parse().unwrap())
+        );
+        assert_eq!(ask(b"{}".to_vec()).await.unwrap().status(), StatusCode::BAD_REQUEST);
+        let large = ask(vec![b' '; BODY_BYTES_MAX + 1]).await.unwrap();
+        assert_eq!(large.status(), StatusCode::PAYLOAD_TOO_LARGE);
         let told = world.metrics.render();
         assert!(told.contains("twinge_device_rights_total{result=\"given\"} 1"), "{told}");
-        assert!(told.contains("twinge_device_rights_total{result=\"malformed\"} 1"), "{told}");
+        assert!(told.contains("twinge_device_rights_total{result=\"malformed\"} 2"), "{told}");
+        stop.cancel();
+        server.await.unwrap().unwrap();
     }
 }
