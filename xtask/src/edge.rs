@@ -102,7 +102,7 @@ impl<'a> Bench<'a> {
                 if !keeps {
                     drop(fs::remove_dir_all(&state));
                 }
-                let time = self.first_verdict(&state)?;
+                let time = self.first_verdict(&state, run)?;
                 // The first brings the file into the system's cache.
                 if run > 0 {
                     times.push(time);
@@ -120,7 +120,8 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    fn first_verdict(&self, state: &Path) -> Result<Duration> {
+    /// Each run has an event of its own: one that came before has its verdict.
+    fn first_verdict(&self, state: &Path, run: usize) -> Result<Duration> {
         let mut command = Command::new(&self.agent);
         command.args(["run", "--allow-unsigned", "--module"]).arg(&self.workshop.module);
         command.arg("--state").arg(state).env("RUST_LOG", "error");
@@ -128,7 +129,7 @@ impl<'a> Bench<'a> {
         let began = Instant::now();
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut stdin = child.stdin.take().context("a pipe was asked for")?;
-        writeln!(stdin, "{}", self.events[0])?;
+        writeln!(stdin, "{}", self.events[run])?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("a pipe was asked for")?)
             .read_line(&mut line)?;

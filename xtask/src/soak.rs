@@ -9,7 +9,7 @@ use std::time::Instant;
 /// The full counts.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Only the scenarios whose name contains this: event hubs, swaps, simulation, devices.
+    /// Only the scenarios whose name contains this: event hubs, swaps, simulation, brokers, devices.
     #[arg(long)]
     only: Option<String>,
     /// Runs of an event processor.
@@ -24,6 +24,9 @@ pub(crate) struct Arguments {
     /// Kills of an agent around a swap.
     #[arg(long, default_value_t = 500)]
     swap_kills: u64,
+    /// Kills of an agent under load of a broker.
+    #[arg(long, default_value_t = 100)]
+    broker_kills: u64,
     /// Simulated fleets of 200 devices.
     #[arg(long, default_value_t = 10_000)]
     fleets: u64,
@@ -35,9 +38,10 @@ pub(crate) struct Arguments {
 /// A scenario, by its name.
 type Scenario = (&'static str, fn(&Arguments) -> Result<()>);
 
-const SCENARIOS: [Scenario; 4] = [
+const SCENARIOS: [Scenario; 5] = [
     ("simulation", simulation),
     ("swaps", swaps),
+    ("brokers", brokers),
     ("event hubs", event_hubs),
     ("devices", on_devices),
 ];
@@ -73,6 +77,15 @@ fn swaps(arguments: &Arguments) -> Result<()> {
         "{} kills around swaps: no event lost, none with two verdicts",
         arguments.swap_kills
     ));
+    Ok(())
+}
+
+/// Agents that are killed under load of a broker, while the way up comes and goes.
+fn brokers(arguments: &Arguments) -> Result<()> {
+    let mut test = cargo(["test", "--quiet", "--workspace", "--test", "mqtt"]);
+    succeed(test.arg("killed").env("TWINGE_KILLS", arguments.broker_kills.to_string()))?;
+    let kills = arguments.broker_kills;
+    tell(&format!("{kills} kills under load: each event has its verdict upstream, and one id"));
     Ok(())
 }
 

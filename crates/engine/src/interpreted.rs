@@ -12,13 +12,24 @@ use crate::start_section;
 use std::time::{Duration, Instant};
 use twinge_contract::abi;
 use wasmi::{
-    CompilationMode, Config, ExternType, Linker, Memory, Store, StoreLimits, StoreLimitsBuilder,
-    TrapCode, TypedFunc, TypedResumableCall, ValType, WasmParams, WasmResults,
+    CompilationMode, Config, CustomFuelCosts, ExternType, Linker, Memory, OperatorCost, Store,
+    StoreLimits, StoreLimitsBuilder, TrapCode, TypedFunc, TypedResumableCall, ValType, WasmParams,
+    WasmResults,
 };
 
-/// Fuel between two looks at the clock: a tenth of a millisecond on a desktop, some milliseconds on
-/// a small board. To pause and go on takes a thousandth of that.
-const SLICE: u64 = 100_000;
+/// Fuel between two looks at the clock, and the most that a stretch of code may take before it comes
+/// to a loop or a call: some microseconds on a desktop, less than a millisecond on a small board.
+/// The longest stretch of a trained module takes 2,478.
+///
+/// It bounds the stack, too: wasmi goes on from one instruction to the next by a call, which an
+/// optimised build makes a jump for all but a few, and a pause gives back what they took.
+const SLICE: u64 = 10_000;
+
+/// Fuel of an instruction that stays a call of some 200 bytes of stack: a slice has room for 400.
+const COST_OF_A_CALL: u8 = 25;
+
+/// One instruction that fills or copies all of memory takes this part of a slice.
+const SLICE_PART_OF_ALL_MEMORY: u64 = 2;
 
 /// Calls within calls, and the bytes of their values: about what compiled code has room for on its
 /// stack of 512 KiB. They lie in memory of their own, so that no depth can end the process.
@@ -30,10 +41,12 @@ const STACK_BYTES_MAX: usize = 1 << 20;
 pub(crate) struct Interpreter(wasmi::Engine);
 
 impl Interpreter {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         let mut config = Config::default();
         config
             .consume_fuel(true)
+            .operator_cost(operator_cost())
+            .fuel_cost(fuel_costs(limits))
             .compilation_mode(CompilationMode::Eager)
             .ignore_custom_sections(true)
             .set_max_recursion_depth(CALL_DEPTH_MAX)
@@ -52,6 +65,26 @@ impl Interpreter {
         // What is checked is the module as it was signed.
         wasmi::Module::validate(&self.0, module).map_err(refused)?;
         wasmi::Module::new(&self.0, rewritten).map_err(refused)
+    }
+}
+
+fn operator_cost() -> OperatorCost {
+    OperatorCost {
+        memory_grow: COST_OF_A_CALL,
+        table_grow: COST_OF_A_CALL,
+        i8x16_shuffle: COST_OF_A_CALL,
+        ..OperatorCost::default()
+    }
+}
+
+fn fuel_costs(limits: &Limits) -> CustomFuelCosts {
+    let all_of_memory = SLICE / SLICE_PART_OF_ALL_MEMORY;
+    let bytes_copied = (limits.memory_bytes_max as u64).div_ceil(all_of_memory).max(1);
+    CustomFuelCosts {
+        bytes_copied_per_fuel: u32::try_from(bytes_copied).unwrap_or(u32::MAX),
+        // Code is translated when it is loaded, before there is any fuel.
+        fuel_per_bytes_translated: 0,
+        fuel_per_bytes_validated: 0,
     }
 }
 
@@ -175,9 +208,14 @@ fn call<Parameters: WasmParams, Results: WasmResults>(
             TypedResumableCall::OutOfFuel(_) if deadline.has_passed() => {
                 return Err(CallError::Deadline);
             }
+            TypedResumableCall::OutOfFuel(paused) if paused.required_fuel() > SLICE => {
+                return Err(CallError::Trap(format!(
+                    "{} instructions in a row: the interpreter takes {SLICE}",
+                    paused.required_fuel()
+                )));
+            }
             TypedResumableCall::OutOfFuel(paused) => {
-                // One instruction, such as filling all of memory, may need more than a slice.
-                store.set_fuel(SLICE.max(paused.required_fuel())).map_err(call_error)?;
+                store.set_fuel(SLICE).map_err(call_error)?;
                 paused.resume(&mut *store).map_err(call_error)?
             }
             TypedResumableCall::HostTrap(_) => {

@@ -148,7 +148,7 @@ impl Engine {
             #[cfg(feature = "artefacts")]
             runtime: Runtime::default(),
             #[cfg(feature = "interpreter")]
-            interpreter: Interpreter::new(),
+            interpreter: Interpreter::new(&limits),
         };
         // One that interprets starts the other only when it is given an artefact, if ever.
         #[cfg(feature = "artefacts")]

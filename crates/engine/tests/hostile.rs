@@ -1,11 +1,18 @@
 //! Modules that are broken or mean harm: each is refused or stopped in time, with an error that
 //! tells why, without a panic and without a trace in the caller's states.
+#![cfg(any(feature = "compiler", feature = "interpreter"))]
+#![expect(
+    clippy::unwrap_used,
+    reason = "these are tests, made by a macro of functions that are none"
+)]
 
 mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{WORLDS, counter, counter_manifest, engine, load, test_each_strategy, with_manifest};
+use common::{
+    PATIENCE, WORLDS, counter, counter_manifest, engine, load, test_each_strategy, with_manifest,
+};
 use twinge_contract::abi::{ERROR_ENTITY, Outcome, ROWS_MAX};
 use twinge_contract::manifest::Manifest;
 use twinge_engine::{
@@ -46,9 +53,11 @@ test_each_strategy! {
     bytes_that_are_no_module_are_refused
     truncated_modules_are_refused
     modules_that_use_what_is_switched_off_are_refused
+    a_start_function_runs_before_all_else
     modules_that_do_not_start_within_their_limits_are_refused
     a_call_that_fails_leaves_no_trace
     a_module_that_cannot_prepare_a_larger_batch_still_scores_a_small_one
+    instructions_in_great_number_need_no_stack
     a_deadline_is_kept_and_a_retry_has_ten_times_as_long
     batches_at_the_bounds
     a_detector_without_state_has_entities_too
@@ -208,6 +217,30 @@ fn modules_that_use_what_is_switched_off_are_refused(strategy: Strategy) {
     }
 }
 
+fn a_start_function_runs_before_all_else(strategy: Strategy) {
+    let begins = |code: &str| format!("{DEEPER} (func $begin {code}) (start $begin)");
+    // The interface version that the guest answers with is what its start function counted up to.
+    let counts = begins(
+        "(loop $next (global.set $begun (i32.add (global.get $begun) (i32.const 1)))
+            (br_if $next (i32.lt_u (global.get $begun) (i32.const 100000))))",
+    ) + "(global $begun (mut i32) (i32.const 0))";
+    let answer = ABI.replace("(i32.const 1)", "(i32.div_u (global.get $begun) (i32.const 100000))");
+    let guest = counter(&[(DEEPER, &counts), (ABI, &answer)]);
+    assert!(load(&engine(strategy, PATIENCE), honest(guest)).is_ok());
+    // An export of the name by which the interpreter calls it.
+    let twice = counter(&[
+        (DEEPER, &begins("")),
+        ("(start $begin)", "(start $begin) (export \"\\00start\" (func $begin))"),
+    ]);
+    let loaded = load(&engine(strategy, PATIENCE), honest(twice));
+    match strategy {
+        Strategy::Compile => assert!(loaded.is_ok(), "{loaded:?}"),
+        Strategy::Interpret => {
+            assert!(matches!(loaded, Err(LoadError::Compile(_))), "{loaded:?}");
+        }
+    }
+}
+
 fn modules_that_do_not_start_within_their_limits_are_refused(strategy: Strategy) {
     let layout = "(i32 1 8 4096 16384 32768 49152 65536 81920 98304 0)";
     let start = |body: &str| format!("{DEEPER} (func $begin {body}) (start $begin)");
@@ -353,6 +386,52 @@ fn a_module_that_cannot_prepare_a_larger_batch_still_scores_a_small_one(strategy
     }
 }
 
+/// An interpreter may run each instruction by a call from the last one, which only an optimised
+/// build makes a jump. A thread of a quarter of what tokio gives its own must be enough.
+fn instructions_in_great_number_need_no_stack(strategy: Strategy) {
+    const STACK_BYTES: usize = 512 << 10;
+    let pieces = [
+        "(memory.copy (i32.const 0) (i32.const 0) (i32.const 0))",
+        "(memory.fill (i32.const 0) (i32.const 0) (i32.const 0))",
+        // By nothing, which the interpreter does not know: a constant it would see through.
+        "(drop (memory.grow (local.get $verdict)))",
+        "(drop (table.grow (ref.null func) (local.get $verdict)))",
+        "(drop (i8x16.shuffle 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 (i32x4.splat (local.get $row)) (i32x4.splat (local.get $row))))",
+        "(block (br_table 0 0 (local.get $row)))",
+        "(block (result i32 i32) (br_table 0 0 (i32.const 1) (i32.const 2) (local.get $row))) drop drop",
+        "(local.set $score (f64.ceil (f64.add (f64.sqrt (local.get $score)) (f64.const 1))))",
+    ];
+    let answer_to = move |mischief: &str| {
+        let table = format!("{DEEPER} (table 1 funcref)");
+        let guest = honest(counter(&[(MISCHIEF, mischief), (DEEPER, &table)]));
+        let module = load(&engine(strategy, PATIENCE), guest).expect("it is valid");
+        let mut scorer = Scorer::new(&module);
+        let mut batch = batch_of(&scorer, &[13.0]);
+        scorer.score(&mut batch, false, Budget::Retry)
+    };
+    let run = move || {
+        for piece in pieces {
+            let looped = format!(
+                "(local.set $state (i32.const 0)) (loop $again {piece} (br_if $again (i32.lt_u
+                    (local.tee $state (i32.add (local.get $state) (i32.const 1)))
+                    (i32.const 100000))))"
+            );
+            for (mischief, is_long) in
+                [(looped, false), (piece.repeat(200), false), (piece.repeat(8000), true)]
+            {
+                let result = answer_to(&format!("{mischief} (return (i32.const 7))"));
+                // Code that goes on and on is more than the interpreter takes on at once.
+                let too_long = is_long
+                    && strategy == Strategy::Interpret
+                    && matches!(&result, Err(CallError::Trap(why)) if why.contains("in a row"));
+                assert!(result == Err(CallError::Code(7)) || too_long, "{piece}: {result:?}");
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(run);
+    thread.expect("a thread starts").join().expect("all of it ran");
+}
+
 fn a_deadline_is_kept_and_a_retry_has_ten_times_as_long(strategy: Strategy) {
     let forever = "(loop $forever (br $forever))";
     let module = load(&engine(strategy, SHORT), honest(counter(&[(MISCHIEF, forever)]))).unwrap();
@@ -406,4 +485,31 @@ fn a_row_of_an_entity_that_is_not_there_is_refused_by_a_trained_module(strategy:
     batch.push(0.0, place + 1, &[1.0; 6]);
     assert_eq!(scorer.score(&mut batch, false, Budget::Usual), Err(CallError::Code(ERROR_ENTITY)));
     assert!(batch.state(place).iter().all(|byte| *byte == 0));
+}
+
+/// What becomes of an event does not depend on what ran the module, and nor does what is told of it.
+#[cfg(all(feature = "compiler", feature = "interpreter"))]
+#[test]
+fn traps_are_told_in_the_same_words() {
+    let cases = [
+        "(unreachable)",
+        "(call $deeper)",
+        "(drop (i32.load (i32.const -1)))",
+        "(drop (i32.div_u (i32.const 1) (i32.const 0)))",
+        "(drop (i32.div_s (i32.const 0x80000000) (i32.const -1)))",
+        "(drop (i32.trunc_f64_s (f64.const nan)))",
+        "(drop (i32.trunc_f64_s (f64.const 1e300)))",
+        "(memory.fill (i32.const 131072) (i32.const 0) (i32.const 1))",
+    ];
+    for mischief in cases {
+        let [compiled, interpreted] = [Strategy::Compile, Strategy::Interpret].map(|strategy| {
+            let guest = honest(counter(&[(MISCHIEF, mischief)]));
+            let module = load(&engine(strategy, PATIENCE), guest).expect("it is valid");
+            let mut scorer = Scorer::new(&module);
+            let mut batch = batch_of(&scorer, &[13.0]);
+            scorer.score(&mut batch, false, Budget::Usual)
+        });
+        assert!(matches!(compiled, Err(CallError::Trap(_))), "{mischief}: {compiled:?}");
+        assert_eq!(compiled, interpreted, "{mischief}");
+    }
 }

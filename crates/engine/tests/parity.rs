@@ -1,5 +1,10 @@
-//! Trained modules, compiled and interpreted, against the same detector run natively: the same bits for any
-//! events, however the stream is cut, saved and restored, and for the wildest inputs.
+//! Trained modules, compiled and interpreted, against the same detector run natively: the same bits
+//! for any events, however the stream is cut, saved and restored, and for the wildest inputs.
+#![cfg(any(feature = "compiler", feature = "interpreter"))]
+#![expect(
+    clippy::unwrap_used,
+    reason = "these are tests, made by a macro of functions that are none"
+)]
 
 mod common;
 
@@ -54,9 +59,17 @@ fn wild() -> impl Generated<Value = f64> {
     prop_oneof![2 => select(edges), 1 => -100.0..100.0f64, 1 => any::<f64>()]
 }
 
-/// All pairs of a strategy and one of the others.
-fn each_with<Other: Copy>(others: &[Other]) -> impl Iterator<Item = (Strategy, Other)> {
-    STRATEGIES.iter().flat_map(|strategy| others.iter().map(|other| (*strategy, *other)))
+/// Of so many rows, as many as take about as long either way.
+fn share(strategy: Strategy, count: usize) -> usize {
+    match strategy {
+        Strategy::Compile => count,
+        Strategy::Interpret => count / 16,
+    }
+}
+
+/// A first strategy and a second one, in all ways.
+fn pairs() -> impl Iterator<Item = (Strategy, Strategy)> {
+    STRATEGIES.iter().flat_map(|first| STRATEGIES.iter().map(|second| (*first, *second)))
 }
 
 proptest! {
@@ -72,16 +85,19 @@ proptest! {
         for world in all_detectors() {
             // Explaining every row is slow, and slices of one row in it cover the same code.
             let count = if explain_all { 800 } else { 4200 };
-            let rows = rows_of(world, seed.into(), missing_share, count);
-            let (native, native_states) = score_natively(&world.detector(), &rows, explain_all);
-            for (strategy, sizes) in each_with(&[&[1][..], &[7], &[64], &[4096], &cuts]) {
-                let what =
-                    format!("{}, {strategy:?}, seed {seed}, batches of {sizes:?}", world.world);
-                let mut scorer = Scorer::new(world.module(strategy));
-                let mut states = States::new();
-                let scored = score_in_batches(&mut scorer, &rows, sizes, explain_all, &mut states);
-                assert_same(&what, &rows, &native, &scored);
-                prop_assert!(states == native_states, "{}: final states differ", what);
+            for strategy in STRATEGIES {
+                let rows = rows_of(world, seed.into(), missing_share, share(*strategy, count));
+                let (native, native_states) = score_natively(&world.detector(), &rows, explain_all);
+                for sizes in [&[1][..], &[7], &[64], &[4096], &cuts] {
+                    let what =
+                        format!("{}, {strategy:?}, seed {seed}, batches of {sizes:?}", world.world);
+                    let mut scorer = Scorer::new(world.module(*strategy));
+                    let mut states = States::new();
+                    let scored =
+                        score_in_batches(&mut scorer, &rows, sizes, explain_all, &mut states);
+                    assert_same(&what, &rows, &native, &scored);
+                    prop_assert!(states == native_states, "{}: final states differ", what);
+                }
             }
         }
     }
@@ -92,12 +108,15 @@ proptest! {
         place in any::<Index>(),
     ) {
         for world in all_detectors() {
-            let rows = rows_of(world, seed.into(), 0.05, 1500);
-            let what = format!("{}, seed {seed}, cut at {}", world.world, place.index(rows.len()));
-            let (native, native_states) = score_natively(&world.detector(), &rows, false);
-            let (before, after) = rows.split_at(place.index(rows.len()));
-            for (here, there) in each_with(STRATEGIES) {
-                let what = format!("{what}, first {here:?}, then {there:?}");
+            for (here, there) in pairs() {
+                let count = share(here, 1500).min(share(there, 1500));
+                let rows = rows_of(world, seed.into(), 0.05, count);
+                let cut = place.index(count);
+                let what = format!(
+                    "{}, seed {seed}, cut at {cut}, {here:?} and then {there:?}", world.world
+                );
+                let (native, native_states) = score_natively(&world.detector(), &rows, false);
+                let (before, after) = rows.split_at(cut);
                 let (mut scorer, mut states) = (Scorer::new(world.module(here)), States::new());
                 let mut scored = score_in_batches(&mut scorer, before, &[64], false, &mut states);
                 let mut restored = states.clone();
@@ -129,23 +148,21 @@ proptest! {
             for (index, row) in rows[..100].iter_mut().enumerate() {
                 row.time_ms = [0.0, -0.0][index % 2];
             }
-            let what = format!("{}, seed {seed}", world.world);
-            let (native, native_states) = score_natively(&world.detector(), &rows, true);
-            let (mut scored, mut states) = (vec![], States::new());
             for strategy in STRATEGIES {
-                let what = format!("{what}, {strategy:?}");
-                states.clear();
+                let what = format!("{}, {strategy:?}, seed {seed}", world.world);
+                let rows = &rows[..share(*strategy, rows.len())];
+                let (native, native_states) = score_natively(&world.detector(), rows, true);
                 let mut scorer = Scorer::new(world.module(*strategy));
-                scored = score_in_batches(&mut scorer, &rows, &[128, 5], true, &mut states);
-                assert_same(&what, &rows, &native, &scored);
+                let mut states = States::new();
+                let scored = score_in_batches(&mut scorer, rows, &[128, 5], true, &mut states);
+                assert_same(&what, rows, &native, &scored);
                 prop_assert!(states == native_states, "{}: final states differ", what);
+                for (index, scored) in scored.iter().enumerate() {
+                    prop_assert!(is_finite(scored), "{what}: row {index} {:?} gives {scored:?}", rows[index]);
+                }
+                let words = states.values().flat_map(|state| state.as_chunks::<8>().0);
+                prop_assert!(words.copied().map(f64::from_le_bytes).all(f64::is_finite), "{}", what);
             }
-            for (index, scored) in scored.iter().enumerate() {
-                let finite = scored.score().is_finite() && scored.attribution().all(f32::is_finite);
-                prop_assert!(finite, "{what}: row {index} {:?} gives {scored:?}", rows[index]);
-            }
-            let words = states.values().flat_map(|state| state.as_chunks::<8>().0);
-            prop_assert!(words.copied().map(f64::from_le_bytes).all(f64::is_finite), "{}", what);
         }
     }
 
@@ -162,23 +179,26 @@ proptest! {
                 .iter()
                 .map(|row| (row.entity.clone(), words.by_ref().take(length).collect()))
                 .collect();
-            let what = format!("{}, seed {seed}", world.world);
-            let mut first = None;
             for strategy in STRATEGIES {
-                let mut scorer = Scorer::new(world.module(*strategy));
-                let mut states = garbled.clone();
-                let scored = score_in_batches(&mut scorer, &rows, &[64], true, &mut states);
-                let finite = |scored: &Scored| {
-                    scored.score().is_finite() && scored.attribution().all(f32::is_finite)
+                let rows = &rows[..share(*strategy, rows.len())];
+                let score = |strategy| {
+                    let mut scorer = Scorer::new(world.module(strategy));
+                    let mut states = garbled.clone();
+                    (score_in_batches(&mut scorer, rows, &[64], true, &mut states), states)
                 };
-                prop_assert!(scored.iter().all(finite), "{}, {:?}", what, strategy);
-                let (scored_first, states_first) =
-                    first.get_or_insert_with(|| (scored.clone(), states.clone()));
-                assert_same(&what, &rows, scored_first, &scored);
-                prop_assert!(states == *states_first, "{}: final states differ", what);
+                let what = format!("{}, {strategy:?}, seed {seed}", world.world);
+                let (scored, states) = score(*strategy);
+                prop_assert!(scored.iter().all(is_finite), "{}", what);
+                let (by_default, states_by_default) = score(Strategy::default());
+                assert_same(&what, rows, &by_default, &scored);
+                prop_assert!(states == states_by_default, "{}: final states differ", what);
             }
         }
     }
+}
+
+fn is_finite(scored: &Scored) -> bool {
+    scored.score().is_finite() && scored.attribution().all(f32::is_finite)
 }
 
 /// What came of the events that follow those of training.

@@ -22,7 +22,7 @@ use crate::error::BrokerError;
 use crate::http_event::{Posted, is_batch};
 use crate::incoming::MESSAGE_BYTES_MAX;
 use crate::log::AppendError;
-use crate::record::{Batch, EventError};
+use crate::record::Batch;
 
 /// How many requests are read and kept at a time; more are told to come back.
 const REQUESTS_MAX: usize = 64;
@@ -108,8 +108,8 @@ impl Door {
         let _place = self.places.try_acquire().or(Err(Refusal::busy("too many requests")))?;
         let body = read(headers, body).await?;
         let posted = Posted::read(&body, is_batch(headers), headers, publisher);
-        let posted = posted.map_err(Refusal::bad)?;
-        let batch = posted.into_batch().map_err(|error: EventError| Refusal::bad(error))?;
+        let posted = posted.map_err(|error| Refusal::bad(error.to_string()))?;
+        let batch = posted.into_batch().map_err(|error| Refusal::bad(error.to_string()))?;
         self.append(&hub, batch).await
     }
 
@@ -130,7 +130,7 @@ impl Door {
             None => hub.to_owned(),
         };
         let checked = self.core.key.check(token, &resource, self.core.now_s());
-        checked.map_err(Refusal::unauthorized)?;
+        checked.map_err(|error| Refusal::unauthorized(error.to_string()))?;
         Ok(())
     }
 
@@ -143,8 +143,8 @@ impl Door {
         });
         match kept.await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error @ AppendError::Busy)) => Err(Refusal::busy(error)),
-            Ok(Err(error @ AppendError::Failed)) => Err(Refusal::failed(error)),
+            Ok(Err(error @ AppendError::Busy)) => Err(Refusal::busy(error.to_string())),
+            Ok(Err(error @ AppendError::Failed)) => Err(Refusal::failed(error.to_string())),
             Err(_stopped) => Err(Refusal::busy("the broker stops")),
         }
     }
@@ -182,19 +182,19 @@ struct Refusal {
 }
 
 impl Refusal {
-    fn new(status: StatusCode, detail: impl ToString) -> Self {
-        Self { status, detail: detail.to_string() }
+    fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into() }
     }
 
-    fn bad(detail: impl ToString) -> Self {
+    fn bad(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    fn unauthorized(detail: impl ToString) -> Self {
+    fn unauthorized(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, detail)
     }
 
-    fn not_found(detail: impl ToString) -> Self {
+    fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, detail)
     }
 
@@ -203,11 +203,11 @@ impl Refusal {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
     }
 
-    fn busy(detail: impl ToString) -> Self {
+    fn busy(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
-    fn failed(detail: impl ToString) -> Self {
+    fn failed(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
     }
 }

@@ -155,7 +155,8 @@ struct Line {
     /// Something was written that is perhaps not flushed.
     unflushed: bool,
     pulse: Pulse,
-    subscribe_at: Option<Instant>,
+    /// When to ask again for what was refused.
+    subscribe_at: Instant,
     since: SystemTime,
 }
 
@@ -290,7 +291,7 @@ impl Driver {
             out: Outbox::default(),
             unflushed: false,
             pulse: Pulse::new(Duration::from_secs(keep_alive.into()), now),
-            subscribe_at: Some(now),
+            subscribe_at: now,
             since,
         }
     }
@@ -305,6 +306,8 @@ impl Driver {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let renewal = sleep_until(renewal.unwrap_or_else(far_away).into());
         tokio::pin!(renewal);
+        // Before any publish, so that what this client publishes itself comes back to it.
+        self.subscribe(line, Instant::now())?;
         // What came right behind the broker's consent is not to wait for the next read.
         self.decode(line)?;
         loop {
@@ -428,10 +431,9 @@ impl Driver {
     fn tick(&mut self, line: &mut Line, paused: bool) -> Result<(), Lost> {
         let now = Instant::now();
         match line.pulse.look(now, paused) {
-            Beat::Quiet => {}
             // A ping behind others that are still to be written would say nothing new.
             Beat::Ping if line.out.bytes.is_empty() => wire::write_ping(&mut line.out.bytes),
-            Beat::Ping => {}
+            Beat::Ping | Beat::Quiet => {}
             Beat::Dead => return Err(Lost::new("the broker does not answer a ping")),
         }
         if paused {
@@ -441,12 +443,15 @@ impl Driver {
             let reason = format!("the broker did not acknowledge a publish within {seconds} s");
             return Err(Lost { reason, hopeless: true });
         }
-        if line.subscribe_at.is_some_and(|at| at <= now) {
-            self.session.subscribe(&mut line.out)?;
-            line.subscribe_at =
-                Some(now + Duration::from_secs(self.settings.subscribe_retry_seconds));
+        if line.subscribe_at <= now {
+            self.subscribe(line, now)?;
         }
         Ok(())
+    }
+
+    fn subscribe(&mut self, line: &mut Line, now: Instant) -> Result<(), Lost> {
+        line.subscribe_at = now + Duration::from_secs(self.settings.subscribe_retry_seconds);
+        Ok(self.session.subscribe(&mut line.out)?)
     }
 
     /// Ends a connection in order: what is acknowledged is told, and the session stays.
@@ -454,11 +459,17 @@ impl Driver {
         self.inbox.take_receipts(&mut self.receipts);
         self.session.ack(&self.receipts, &mut line.out);
         wire::write_disconnect(&mut line.out.bytes);
-        let Line { writer, out, .. } = &mut line;
+        let Line { reader, writer, input, out, .. } = &mut line;
         let goodbye = async {
             writer.write_all(&out.bytes).await?;
             writer.flush().await?;
-            writer.shutdown().await
+            writer.shutdown().await?;
+            // To close a socket with something unread in it resets the connection, and the
+            // broker would lose the acknowledgements that it has not read yet.
+            while reader.read_buf(input).await? > 0 {
+                input.clear();
+            }
+            Ok::<(), io::Error>(())
         };
         match timeout(FAREWELL, goodbye).await {
             Ok(Ok(())) => {

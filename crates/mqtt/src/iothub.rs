@@ -1,4 +1,4 @@
-//! What Azure IoT Hub asks of an MQTT client: names, topics, and tokens that expire.
+//! What Azure `IoT` Hub asks of an MQTT client: names, topics, and tokens that expire.
 //!
 //! Follows <https://learn.microsoft.com/azure/iot/iot-mqtt-connect-to-iot-hub>. Makes settings
 //! and passwords for a connection; knows no socket.
@@ -281,7 +281,7 @@ mod tests {
         let tokens = Access::default().passwords(device());
         let password = tokens.password(now).unwrap().unwrap();
         assert!(password.secret.expose().ends_with("&se=4600"));
-        assert_eq!(password.renew_at, Some(now + Duration::from_secs(2_880)));
+        assert_eq!(password.renew_at, Some(now + Duration::from_mins(48)));
     }
 
     /// The signature as the `openssl` program computes it.

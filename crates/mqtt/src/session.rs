@@ -17,9 +17,10 @@ use crate::settings::{Settings, Version};
 use crate::status::{Counters, Refusal, add};
 use crate::wire::{self, ConnAck, PublishPacket, WireError};
 
-/// How often a publish is sent before a connection that breaks on it counts as its answer: some
-/// brokers of 3.1.1 refuse a message by closing the connection.
-const TRIES_MAX: u8 = 3;
+/// How many connections may break on a publish before that counts as its answer: some brokers
+/// of 3.1.1 refuse a message by closing the connection. A broker takes publishes in their order,
+/// so a break is put down to the oldest that it had not acknowledged.
+const BREAKS_MAX: u8 = 3;
 
 /// Filters of one packet: some brokers take no more.
 const FILTERS_PER_PACKET: usize = 8;
@@ -130,7 +131,7 @@ impl Session {
 
     /// Takes in a publish, to be sent when there is room.
     pub(crate) fn publish(&mut self, pending: Pending) {
-        self.publishes.queue.push_back(Queued { pending, packet_id: None, tries: 0 });
+        self.publishes.queue.push_back(Queued { pending, packet_id: None, breaks: 0 });
     }
 
     /// How many more publishes to take in.
@@ -175,8 +176,8 @@ impl Session {
         self.publishes.waiting_since.is_some_and(|since| now.duration_since(since) > limit)
     }
 
-    /// Asks for every subscription that is not granted. Returns whether there are any.
-    pub(crate) fn subscribe(&mut self, out: &mut Outbox) -> Result<bool, WireError> {
+    /// Asks for every subscription that is not granted.
+    pub(crate) fn subscribe(&mut self, out: &mut Outbox) -> Result<(), WireError> {
         let mut wanted: Vec<&mut Subscription> =
             self.subscriptions.iter_mut().filter(|s| s.standing != Standing::Granted).collect();
         for chunk in wanted.chunks_mut(FILTERS_PER_PACKET) {
@@ -194,7 +195,7 @@ impl Session {
                 subscription.standing = Standing::Asked { packet_id, place, refusal };
             }
         }
-        Ok(!wanted.is_empty())
+        Ok(())
     }
 
     /// The broker's answer to a subscription. Returns whether it changes what is refused.
@@ -275,7 +276,7 @@ impl PacketIds {
 struct Queued {
     pending: Pending,
     packet_id: Option<u16>,
-    tries: u8,
+    breaks: u8,
 }
 
 /// A publish that waits for its acknowledgement.
@@ -347,8 +348,11 @@ impl Publishes {
         sent.sort_by_key(|sent| sent.order);
         self.in_flight = 0;
         self.waiting_since = None;
+        if let Some(oldest) = sent.first_mut() {
+            oldest.queued.breaks += 1;
+        }
         for Sent { mut queued, .. } in sent.into_iter().rev() {
-            if queued.tries >= TRIES_MAX {
+            if queued.breaks >= BREAKS_MAX {
                 self.forget(queued, away());
             } else {
                 queued.pending.packet.set_duplicate();
@@ -394,7 +398,6 @@ impl Publishes {
             None => self.free.pop_front().expect("there is room, so an identifier is free"),
         };
         queued.packet_id = Some(packet_id);
-        queued.tries += 1;
         queued.pending.packet.set_packet_id(packet_id);
         queued.pending.packet.write(&mut out.bytes)?;
         self.order += 1;

@@ -425,8 +425,7 @@ mod tests {
     fn settings_are_read_with_their_defaults_and_refuse_a_wrong_key() {
         use serde::de::value::{Error, MapDeserializer};
         let read = |pairs: &[(&'static str, &'static str)]| {
-            let pairs = pairs.to_vec().into_iter();
-            Settings::deserialize(MapDeserializer::<_, Error>::new(pairs))
+            Settings::deserialize(MapDeserializer::<_, Error>::new(pairs.iter().copied()))
         };
         let settings = read(&[("broker", "mqtt://b"), ("version", "3.1.1")]).unwrap();
         assert_eq!(settings.version, Version::V311);

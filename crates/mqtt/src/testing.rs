@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a broker may take to start or to stop.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What came of starting a Debian program, or none, told loudly, where it is not installed.
 ///
@@ -59,7 +59,7 @@ impl Mosquitto {
         let user = "user root\n"; // Only obeyed for root, whose directories others cannot read.
         let config = format!(
             "{user}persistence true\npersistence_location {}/\nautosave_interval 1\n\
-             autosave_on_changes true\nmax_inflight_messages 0\nmax_queued_messages 0\n\
+             autosave_on_changes false\nmax_inflight_messages 20000\nmax_queued_messages 0\n\
              listener {port} 127.0.0.1\n{open}{extra}\n",
             directory.display(),
         );
@@ -214,8 +214,11 @@ impl Certificates {
         std::fs::write(&names, "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
             .expect("the directory can be written");
         let curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+        // Named after the directory, so that no two authorities share a name.
+        let authority = directory.file_name().unwrap_or_default().to_string_lossy();
+        let authority = format!("/CN=authority {authority}");
         openssl(
-            &[&["req", "-x509", "-subj", "/CN=test authority", "-days", "2"][..], &curve].concat(),
+            &[&["req", "-x509", "-subj", &authority, "-days", "2"][..], &curve].concat(),
             &["-keyout", &text(&ca_key), "-out", &text(&made.ca)],
         )?;
         openssl(

@@ -22,8 +22,8 @@ pub(crate) enum WireError {
     Unwritable(String),
 }
 
-fn malformed(why: impl ToString) -> WireError {
-    WireError::Malformed(why.to_string())
+fn malformed(why: impl Into<String>) -> WireError {
+    WireError::Malformed(why.into())
 }
 
 /// A packet from the broker.
@@ -201,7 +201,7 @@ fn disconnect(body: &[u8]) -> Packet {
 
 fn read_v4(buffer: &mut BytesMut, frame_bytes: usize) -> Result<Packet, WireError> {
     use v4::v4::{ConnectReturnCode, Packet as V4, SubscribeReasonCode};
-    Ok(match V4::read(buffer, frame_bytes).map_err(malformed)? {
+    Ok(match V4::read(buffer, frame_bytes).map_err(|why| malformed(why.to_string()))? {
         V4::Publish(publish) => {
             let qos = qos(publish.qos as u8)?;
             if publish.topic.is_empty() {
@@ -245,7 +245,7 @@ fn read_v4(buffer: &mut BytesMut, frame_bytes: usize) -> Result<Packet, WireErro
 fn read_v5(buffer: &mut BytesMut, frame_bytes: usize) -> Result<Packet, WireError> {
     use v5::{ConnectReturnCode, Packet as V5, PubAckReason, SubscribeReasonCode};
     let bytes_max = u32::try_from(frame_bytes).ok();
-    Ok(match V5::read(buffer, bytes_max).map_err(malformed)? {
+    Ok(match V5::read(buffer, bytes_max).map_err(|why| malformed(why.to_string()))? {
         V5::Publish(publish) => Packet::Publish(message_v5(publish)?),
         V5::PubAck(ack) => Packet::PubAck {
             packet_id: ack.pkid,
@@ -547,4 +547,120 @@ pub(crate) fn filter_problem(filter: &str) -> Option<String> {
             "{filter:?} is no topic filter; + stands for one whole level, # for all that follow"
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VERSIONS: [Version; 2] = [Version::V311, Version::V5];
+
+    fn publish(version: Version, packet_id: u16, payload: &[u8]) -> BytesMut {
+        let message = Outgoing {
+            topic: "a/b".into(),
+            payload: payload.to_vec().into(),
+            options: Options::default(),
+        };
+        let mut packet = PublishPacket::new(version, message);
+        packet.set_packet_id(packet_id);
+        let mut out = BytesMut::new();
+        packet.write(&mut out).unwrap();
+        assert_eq!(out.len(), packet.bytes());
+        out
+    }
+
+    fn message(packet: Option<Packet>) -> Message {
+        match packet {
+            Some(Packet::Publish(message)) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn packets_are_cut_wherever_the_stream_is_split() {
+        for version in VERSIONS {
+            let mut stream = publish(version, 1, b"one");
+            stream.extend_from_slice(&[0xd0, 0]);
+            stream.extend_from_slice(&publish(version, 2, &[7; 300]));
+            for split in 0..stream.len() {
+                let mut decoder = Decoder::new(version, 1_000);
+                let mut buffer = BytesMut::from(&stream[..split]);
+                let mut packets = Vec::new();
+                for rest in [&stream[split..], &[]] {
+                    while let Some(packet) = decoder.next(&mut buffer).unwrap() {
+                        packets.push(packet);
+                    }
+                    buffer.extend_from_slice(rest);
+                }
+                assert_eq!((packets.len(), buffer.len()), (3, 0), "split at {split}");
+                assert_eq!(message(packets.pop()).payload, vec![7; 300]);
+            }
+        }
+    }
+
+    #[test]
+    fn an_oversize_message_is_passed_over_wherever_the_stream_is_split() {
+        for version in VERSIONS {
+            let mut stream = publish(version, 9, &[7; 5_000]);
+            let oversize = stream.len();
+            stream.extend_from_slice(&publish(version, 10, b"next"));
+            for split in (0..50).chain([oversize - 1, oversize, oversize + 1]) {
+                let mut decoder = Decoder::new(version, 1_000);
+                let mut buffer = BytesMut::from(&stream[..split]);
+                let mut packets = Vec::new();
+                for rest in [&stream[split..], &[]] {
+                    while let Some(packet) = decoder.next(&mut buffer).unwrap() {
+                        packets.push(packet);
+                    }
+                    buffer.extend_from_slice(rest);
+                }
+                assert_eq!((packets.len(), buffer.len()), (2, 0), "split at {split}");
+                assert_eq!(message(packets.pop()).payload, "next");
+                let first = message(packets.pop());
+                assert_eq!(first.oversize_bytes, Some(oversize));
+                assert_eq!((first.topic.as_str(), first.payload.len()), ("a/b", 0));
+                assert_eq!(first.receipt.unwrap().packet_id, 9);
+            }
+        }
+    }
+
+    /// Packets with a right length and a random body, and streams that are random altogether.
+    #[test]
+    #[expect(clippy::print_stdout, reason = "a random test prints its seed")]
+    fn random_bytes_never_panic_and_never_stall() {
+        const SEED: u64 = 0x7477_696e_6765;
+        println!("seed {SEED:#x}");
+        // Knuth's linear congruential generator; its upper bits are random enough here.
+        let mut state = SEED;
+        let mut random = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as u8
+        };
+        for round in 0..200_000 {
+            let version = VERSIONS[round % 2];
+            let length = random() % 60;
+            let mut buffer: BytesMut = (0..length).map(|_| random()).collect();
+            let framed = round % 4 < 3;
+            if framed {
+                buffer = [&[random(), length][..], &buffer].concat().as_slice().into();
+            }
+            let mut decoder = Decoder::new(version, 1_000);
+            let before = buffer.len();
+            let first = decoder.next(&mut buffer);
+            // A packet that is complete is either read or an error, never waited for.
+            assert!(!framed || !matches!(first, Ok(None)), "{version:?}: {before} bytes");
+            while let Ok(Some(_)) = decoder.next(&mut buffer) {}
+        }
+    }
+
+    #[test]
+    fn reasons_are_told_in_words() {
+        assert_eq!(words(v5::PubAckReason::NotAuthorized), "not authorized");
+        assert_eq!(
+            reason_text(v5::PubAckReason::QuotaExceeded, Some("full".into())),
+            "quota exceeded (full)"
+        );
+    }
 }

@@ -351,7 +351,7 @@ impl Plan {
     ) -> Result<(Box<dyn Partitions>, Option<Intake>), AssemblyError> {
         let (source, intake): (Box<dyn Source>, _) = match &self.input {
             Input::Replay(path) => (Box::new(Lines::replay(path, clock.now_ms())?), None),
-            Input::Follow(path) => (Box::new(Lines::follow(path, clock)?), None),
+            Input::Follow(path) => (Box::new(Lines::follow(path, &self.state, disk, clock)?), None),
             Input::Stdin | Input::Pushed => {
                 let directory = self.state.join("journal");
                 let (intake, source) = intake::open(disk, clock, &directory, self.journal())?;

@@ -170,6 +170,9 @@ impl Drain {
     ) -> Result<(), Stopped> {
         let mut parts = Parts::of(batch.len());
         while let Some(part) = parts.next() {
+            if stop.is_cancelled() {
+                return Err(Stopped);
+            }
             let part = self.admit(part, stop).await?;
             let records = &batch[part.clone()];
             match self.send(records, stop).await? {

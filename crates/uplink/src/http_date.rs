@@ -7,14 +7,11 @@ const MONTHS: [&str; 12] =
 /// Seconds since 1970-01-01T00:00:00Z; `None` if it is no such time.
 pub(crate) fn parse(text: &str) -> Option<i64> {
     let words: Vec<_> = text.split([' ', ',', '-']).filter(|word| !word.is_empty()).collect();
-    let (day, month, year, time) = match *words {
-        // Sun, 06 Nov 1994 08:49:37 GMT; Sunday, 06-Nov-94 08:49:37 GMT
-        [_, day, month, year, time, "GMT"] => (day, month, year, time),
-        // Sun Nov  6 08:49:37 1994
-        [_, month, day, time, year] => (day, month, year, time),
-        _ => return None,
+    // Sun, 06 Nov 1994 08:49:37 GMT; Sunday, 06-Nov-94 08:49:37 GMT; Sun Nov  6 08:49:37 1994
+    let ([_, day, month, year, time, "GMT"] | [_, month, day, time, year]) = *words else {
+        return None;
     };
-    let month = MONTHS.iter().position(|name| *name == month)? as i64 + 1;
+    let month = (1..).zip(MONTHS).find(|(_, name)| *name == month)?.0;
     let day = number(day, 31)?;
     let year = match (year.len(), number(year, 9_999)?) {
         (4, year) => year,

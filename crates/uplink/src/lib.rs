@@ -1,6 +1,6 @@
 //! Ways to a cloud, and the draining of a backlog into one.
 //!
-//! An [`Uplink`] takes batches of CloudEvents: Event Hubs over HTTPS, IoT Hub and other brokers over
+//! An [`Uplink`] takes batches of CloudEvents: Event Hubs over HTTPS, `IoT Hub` and other brokers over
 //! MQTT, or any server over HTTP. A [`Drain`] sends what a [`Backlog`] holds through one, in order
 //! and at least once: duplicates have the same `id`. What it does while the cloud is away, refuses
 //! a record or comes back is told in `drain.rs`.

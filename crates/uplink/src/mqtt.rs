@@ -1,5 +1,5 @@
-//! A broker of MQTT, and IoT Hub, which speaks it too: a record is a message, and arrived when the
-//! broker acknowledged it (QoS 1). Does not know what the events tell, nor the protocol.
+//! A broker of MQTT, and `IoT Hub`, which speaks it too: a record is a message, and arrived when the
+//! broker acknowledged it (`QoS` 1). Does not know what the events tell, nor the protocol.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::event::Attributes;
 use crate::topic::TopicPattern;
 use crate::uplink::{Limits, Outgoing, Uplink, UplinkError};
 
-/// The largest message that IoT Hub takes, in bytes, less what its properties may take.
+/// The largest message that `IoT Hub` takes, in bytes, less what its properties may take.
 const IOT_HUB_BYTES_MAX: usize = 255 << 10;
 /// How long a connection may take to say good-bye.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -25,7 +25,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub(crate) enum Addressing {
     /// To a topic made from the record.
     Topic { pattern: TopicPattern, device: String },
-    /// As messages of a device of IoT Hub.
+    /// As messages of a device of `IoT Hub`.
     IotHub(Device),
 }
 

@@ -11,7 +11,7 @@ pub(crate) struct Parts(VecDeque<Range<usize>>);
 impl Parts {
     /// A batch of so many records in one part.
     pub(crate) fn of(count: usize) -> Self {
-        Self(VecDeque::from([0..count]))
+        Self(std::iter::once(0..count).collect())
     }
 
     /// The part to send next, which is never empty.

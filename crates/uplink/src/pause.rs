@@ -41,7 +41,7 @@ impl Pauses {
         self.next = FIRST;
     }
 
-    /// From 0 to 1: SplitMix64 (<https://prng.di.unimi.it/splitmix64.c>).
+    /// From 0 to 1: `SplitMix64` (<https://prng.di.unimi.it/splitmix64.c>).
     fn random(&mut self) -> f64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.random;

@@ -26,7 +26,7 @@ use crate::uplink::{Limits, Uplink};
 pub enum Kind {
     /// Event Hubs over HTTPS.
     EventHubs,
-    /// IoT Hub over MQTT.
+    /// `IoT Hub` over MQTT.
     IotHub,
     /// A broker of MQTT.
     Mqtt,
@@ -68,9 +68,9 @@ pub struct Settings {
     /// All kinds: the certificates (PEM) that may sign the cloud's, in place of the system's.
     pub ca_file: Option<PathBuf>,
 
-    /// Event Hubs, IoT Hub: the file of a connection string.
+    /// Event Hubs, `IoT Hub`: the file of a connection string.
     pub connection_string_file: Option<PathBuf>,
-    /// Event Hubs, IoT Hub: the environment variable of a connection string.
+    /// Event Hubs, `IoT Hub`: the environment variable of a connection string.
     pub connection_string_env: Option<String>,
     /// Event Hubs: the namespace, without `.servicebus.windows.net`; taken from the connection
     /// string if there is one.
@@ -93,7 +93,7 @@ pub struct Settings {
     pub format: Option<Format>,
 
     /// MQTT: `mqtt://host:port` or `mqtts://host:port`.
-    /// IoT Hub: another address than the one in the connection string.
+    /// `IoT Hub`: another address than the one in the connection string.
     pub broker: Option<String>,
     /// MQTT: the topic, with the placeholders `{device}`, `{detector}`, `{entity}` and `{kind}`.
     /// `twinge/{device}/verdicts/{entity}` if it is left out.

@@ -1,5 +1,7 @@
 //! Topics made from records. Knows no broker.
 
+use std::fmt::Write as _;
+
 use crate::event::Attributes;
 
 /// A pattern such as `twinge/{device}/verdicts/{entity}`, cut at its placeholders.
@@ -77,7 +79,7 @@ fn push_level(topic: &mut String, text: &str) {
         let is_wrong = matches!(character, '/' | '+' | '#' | '%') || character.is_control();
         if is_wrong || character == '$' && topic.is_empty() {
             for byte in character.encode_utf8(&mut [0; 4]).bytes() {
-                topic.push_str(&format!("%{byte:02X}"));
+                write!(topic, "%{byte:02X}").expect("a String takes everything");
             }
         } else {
             topic.push(character);

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Tests that start the agent by the command in `TWINGE_TEST_AGENT`.
-const TESTS: [&str; 2] = ["follow", "slots"];
+const TESTS: [&str; 4] = ["follow", "life", "mqtt", "slots"];
 
 /// Events of the comparison: cards with categories, missing values and more entities than fit.
 const EVENTS: &str = "20000";

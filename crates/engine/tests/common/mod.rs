@@ -1,6 +1,6 @@
 //! What the engine's tests share: a guest written by hand, worlds trained from generated events,
 //! and two ways to score their rows: natively in one go, and by a module in batches of any size.
-#![allow(dead_code, reason = "each test file uses some of it")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "each test file uses some of it")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -1,4 +1,4 @@
-//! A broker that asks for what Azure IoT Hub asks for.
+//! A broker that asks for what Azure `IoT` Hub asks for.
 
 use super::*;
 

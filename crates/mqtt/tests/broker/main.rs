@@ -1,4 +1,5 @@
 //! The client against a real Mosquitto, in both protocol versions.
+#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 #[path = "../../src/testing.rs"]
 #[expect(dead_code, unreachable_pub, reason = "this test does not use every part of the module")]

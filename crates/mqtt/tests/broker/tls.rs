@@ -74,7 +74,7 @@ async fn a_broker_that_cannot_prove_itself_is_told_and_tried_again() {
     let Some(expired) = Secured::start(directories[1].path(), -1, "") else { return };
     let Some(other) = Certificates::make(directories[2].path(), 2) else { return };
     let strange = Settings { ca_file: Some(other.ca), ..secured.settings(Version::V5) };
-    for (settings, why) in [(strange, "UnknownIssuer"), (expired.settings(Version::V5), "expired")]
+    for (settings, why) in [(strange, "UnknownIssuer"), (expired.settings(Version::V5), "Expired")]
     {
         let client = Client::start(&settings, &[]);
         let told = |s: &Status| matches!(s, Status::Away { attempts: 2.., .. });

@@ -156,7 +156,7 @@ pub(crate) fn shared<T: Default>() -> Arc<T> {
     Arc::default()
 }
 
-/// SplitMix64, so that a seed gives the same faults on every machine.
+/// `SplitMix64`, so that a seed gives the same faults on every machine.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! The MQTT and IoT Hub uplinks against Mosquitto.
+//! The MQTT and `IoT Hub` uplinks against Mosquitto.
 
 use std::time::Duration;
 
@@ -13,8 +13,10 @@ use crate::common::{MemoryBacklog, Refused, assert_all_in_order, event, number_o
 async fn send(uplink: &mut dyn Uplink, numbers: &[u64], key: &str) -> Result<(), UplinkError> {
     let events: Vec<_> = numbers.iter().map(|number| event(*number, "s")).collect();
     let batch: Vec<_> = events.iter().map(|bytes| Outgoing { key: Some(key), bytes }).collect();
-    tokio::time::timeout(Duration::from_secs(60), uplink.send(&batch)).await.unwrap()
+    tokio::time::timeout(Duration::from_mins(1), uplink.send(&batch)).await.unwrap()
 }
+
+const PROBE: &str = "probe";
 
 /// Whoever listens at the broker: topics and payloads of what comes in.
 struct Listener {
@@ -31,19 +33,33 @@ impl Listener {
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         tracker.spawn(driver.run(stop.clone()));
         tracker.close();
-        let status = publisher.monitor().status();
-        until("it is connected", || {
-            matches!(*status.borrow(), twinge_mqtt::Status::Connected { .. })
-        })
-        .await;
-        Self { messages, stop, tracker }
+        let mut listener = Self { messages, stop, tracker };
+        // A subscription holds once the broker sends what is published to it.
+        let probe = || publisher.publish(PROBE, "", twinge_mqtt::Options::default());
+        let subscribed = async {
+            loop {
+                probe().await.unwrap();
+                if let Ok(message) =
+                    tokio::time::timeout(Duration::from_millis(200), listener.messages.next()).await
+                {
+                    listener.messages.ack(message.unwrap().receipt);
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), subscribed).await.unwrap();
+        listener
     }
 
     async fn next(&mut self) -> (String, Vec<u8>) {
-        let message = tokio::time::timeout(Duration::from_secs(30), self.messages.next()).await;
-        let message = message.unwrap().unwrap();
-        self.messages.ack(message.receipt);
-        (message.topic, message.payload.to_vec())
+        loop {
+            let message = tokio::time::timeout(Duration::from_secs(30), self.messages.next()).await;
+            let message = message.unwrap().unwrap();
+            self.messages.ack(message.receipt);
+            if message.topic != PROBE {
+                return (message.topic, message.payload.to_vec());
+            }
+        }
     }
 
     async fn stop(self) {
@@ -136,7 +152,7 @@ async fn a_broker_that_is_killed_loses_nothing() {
     assert!(refused.sequences().is_empty());
 }
 
-/// A broker as IoT Hub is to its devices: user name, token as password, topics.
+/// A broker as `IoT Hub` is to its devices: user name, token as password, topics.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn iot_hub_gets_messages_whose_body_routes_can_query() {
     let directory = tempdir().unwrap();
