@@ -361,9 +361,9 @@ mod tests {
     }
 
     impl World {
-        fn enrolment(&self, device: &str, own: &SigningKey) -> Option<Envelope> {
+        fn enrolment(&self, device: &str, own: &SigningKey) -> Envelope {
             let enrolment = Enrolment { device: device.into(), public_key: own.public() };
-            Some(enrolment.sign(&self.keys.enroller))
+            enrolment.sign(&self.keys.enroller)
         }
 
         fn request(&self) -> RightsRequest {
@@ -379,7 +379,7 @@ mod tests {
 
         fn signed(&self, request: &RightsRequest) -> Vec<u8> {
             let own = SigningKey::from_seed([9; 32]);
-            request.sign(&own, self.enrolment("pump-7", &own)).to_json()
+            request.sign(&own, Some(self.enrolment("pump-7", &own))).to_json()
         }
 
         async fn refused(&self, body: &[u8]) -> &'static str {
@@ -410,7 +410,7 @@ mod tests {
         let unknown = good.sign(&own, None).to_json();
         assert_eq!(world.refused(&unknown).await, "untrusted");
         let other = SigningKey::from_seed([8; 32]);
-        let stolen_word = good.sign(&other, world.enrolment("pump-7", &own)).to_json();
+        let stolen_word = good.sign(&other, Some(world.enrolment("pump-7", &own))).to_json();
         assert_eq!(world.refused(&stolen_word).await, "untrusted");
         let as_another = RightsRequest { device: "pump-8".into(), ..good.clone() };
         assert_eq!(world.refused(&world.signed(&as_another)).await, "untrusted");
@@ -461,7 +461,8 @@ mod tests {
         let url = format!("http://{}{RIGHTS_PATH}", listener.local_addr().unwrap());
         let stop = tokio_util::sync::CancellationToken::new();
         let router = world.desk.clone().router();
-        let server = tokio::task::spawn(crate::http::serve(listener, router, stop.clone()));
+        let serving = crate::http::serve(listener, router, stop.clone());
+        let server = tokio_util::task::TaskTracker::new().spawn(serving);
         let client =
             reqwest::Client::builder().tls_certs_only([]).no_proxy().build().expect("a client");
         let ask = |body: Vec<u8>| client.post(&url).body(body).send();
