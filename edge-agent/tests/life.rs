@@ -127,9 +127,9 @@ fn a_log_is_followed_over_its_rotation() {
         .configure(&format!("verdicts = \"verdicts.ndjson\"\nfollow = \"{directory}/app.log\"\n"));
     let append = |from: usize, to: usize| {
         let mut file = fs::OpenOptions::new().append(true).create(true).open(&log).unwrap();
-        let lines: String =
-            (from..to).map(|n| format!("{{\"entity\":\"e{n}\",\"x\":0.5}}\n")).collect();
-        file.write_all(lines.as_bytes()).unwrap();
+        let lines: Vec<String> =
+            (from..to).map(|n| format!("{{\"entity\":\"e{n}\",\"x\":0.5}}")).collect();
+        file.write_all((lines.join("\n") + "\n").as_bytes()).unwrap();
     };
     append(0, 10);
     let mut agent = device.start();

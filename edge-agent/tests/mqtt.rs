@@ -2,6 +2,7 @@
 //! the way up comes and goes, and whatever else a broker brings.
 #![allow(
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     clippy::print_stdout,
     reason = "a test that cannot go on fails, and tells what is needed to see it again"
 )]

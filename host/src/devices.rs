@@ -16,6 +16,7 @@ const DAYS_MIN: f64 = 1.0 / 24.0;
 /// Flags of rights for devices.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Rights for devices")]
+#[expect(clippy::struct_field_names, reason = "flags are named by their fields")]
 pub(crate) struct DeviceFlags {
     /// Registry that devices are given rights on, over HTTP: the address of a container such as
     /// <https://ACCOUNT.blob.core.windows.net/CONTAINER>. They are made by the rights that the

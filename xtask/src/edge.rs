@@ -16,6 +16,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use twinge_mqtt::testing::Mosquitto;
 use twinge_mqtt::{Options, Outgoing, Publisher, Settings};
 
@@ -150,11 +151,11 @@ impl<'a> Bench<'a> {
     fn start(&self, broker: &Mosquitto, name: &str, more: &str) -> Result<Process> {
         let config = self.workshop.path(&format!("{name}.toml"));
         let text = format!(
-            "state = {:?}\nallow_unsigned = true\nlisten = \"127.0.0.1:0\"\ndevice = \"bench\"\n{more}\
-             [[detector]]\nmodule = {:?}\n[mqtt]\nbroker = {:?}\nclient_id = \"agent\"\n\
+            "state = \"{}\"\nallow_unsigned = true\nlisten = \"127.0.0.1:0\"\ndevice = \"bench\"\n{more}\
+             [[detector]]\nmodule = \"{}\"\n[mqtt]\nbroker = \"{}\"\nclient_id = \"agent\"\n\
              [[mqtt.topic]]\npattern = \"in/{{entity}}\"\n",
-            self.workshop.path(&format!("{name}.state")),
-            self.workshop.module,
+            self.workshop.path(&format!("{name}.state")).display(),
+            self.workshop.module.display(),
             broker.url()
         );
         fs::write(&config, text)?;
@@ -276,7 +277,7 @@ fn client(broker: &Mosquitto) -> Result<(Publisher, CancellationToken)> {
     let settings = Settings { in_flight_max: 5000, ..Settings::new(broker.url(), "bench") };
     let (publisher, _messages, driver) = twinge_mqtt::connect(&settings, Vec::new())?;
     let stop = CancellationToken::new();
-    tokio::spawn(driver.run(stop.clone()));
+    TaskTracker::new().spawn(driver.run(stop.clone()));
     Ok((publisher, stop))
 }
 

@@ -455,10 +455,9 @@ impl Pump {
         self.tell(Some(trouble.clone()));
         self.reports.beat(&self.name());
         tokio::select! {
-            () = self.stop.cancelled() => match patience.last_try() {
-                true => Ok(()),
-                false => Err(PumpError::Stopped(trouble)),
-            },
+            () = self.stop.cancelled() => {
+                if patience.last_try() { Ok(()) } else { Err(PumpError::Stopped(trouble)) }
+            }
             () = sleep(patience.pause()) => Ok(()),
         }
     }

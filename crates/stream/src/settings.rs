@@ -46,7 +46,7 @@ pub struct Flags {
     #[arg(long, env = "TWINGE_CONFIG")]
     config: Option<PathBuf>,
     /// Set a key of a table in the configuration, as in mqtt.broker=mqtt://127.0.0.1; may be repeated.
-    /// The variable TWINGE_MQTT__BROKER does the same.
+    /// The variable `TWINGE_MQTT__BROKER` does the same.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Check the configuration and end.

@@ -146,6 +146,7 @@ impl SilenceWatch {
         }
         let settings = &self.settings;
         let mut found = Vec::new();
+        #[expect(clippy::iter_over_hash_type, reason = "they are put in order below")]
         for (entity, gaps) in &mut self.entities {
             if !gaps.told && gaps.is_silent(now, settings) {
                 gaps.told = true;

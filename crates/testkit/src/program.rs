@@ -110,5 +110,5 @@ fn push(log: &Mutex<VecDeque<String>>, line: String) {
 
 fn kept(log: &Mutex<VecDeque<String>>) -> String {
     let log = log.lock().unwrap_or_else(PoisonError::into_inner);
-    log.iter().map(|line| format!("{line}\n")).collect()
+    log.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
 }

@@ -3,6 +3,7 @@
 #![allow(
     dead_code,
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     reason = "each test uses some of it; a test that cannot go on fails"
 )]
 
