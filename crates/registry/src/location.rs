@@ -70,6 +70,7 @@ async fn open_container(
 }
 
 #[cfg(not(feature = "adls"))]
+#[expect(clippy::unused_async, reason = "as with the feature `adls`")]
 async fn open_container(
     location: &str,
     _variable: &(dyn Fn(&str) -> Option<String> + Sync),

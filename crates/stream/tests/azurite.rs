@@ -155,7 +155,7 @@ async fn host(desk: &Desk) -> (String, CancellationToken) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
-    drop(tokio::task::spawn(serve(listener, desk.clone().router(), stop.clone())));
+    drop(TaskTracker::new().spawn(serve(listener, desk.clone().router(), stop.clone())));
     (url, stop)
 }
 
@@ -212,7 +212,7 @@ async fn an_agent_without_any_rights_follows_its_channel_and_reports() {
         anchor: Anchor::Root(Box::new(world.keys.root())),
         allow_unsigned: false,
         allow_native: false,
-        input: Input::Http,
+        input: Input::Pushed,
         listen: Some("127.0.0.1:0".parse().unwrap()),
         settings: Settings::default(),
         entities_max: None,
@@ -228,8 +228,9 @@ async fn an_agent_without_any_rights_follows_its_channel_and_reports() {
     };
     let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
     let clock = Arc::new(SystemClock::new());
-    let assembly = Box::pin(plan.assemble(Arc::new(RealDisk), clock, tracker, None)).await.unwrap();
-    let run = tokio::task::spawn(Box::pin(assembly.run(stop.clone())));
+    let assembly = plan.assemble(Arc::new(RealDisk), clock, tracker.clone(), None);
+    let assembly = Box::pin(assembly).await.unwrap();
+    let run = tracker.spawn(Box::pin(assembly.run(stop.clone())));
     let until = Instant::now() + PATIENCE;
     let report = loop {
         if let Some(report) = world.registry.report(&name("test"), DEVICE).await.unwrap() {

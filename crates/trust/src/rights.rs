@@ -79,9 +79,9 @@ mod tests {
         }
     }
 
-    fn enrolment(device: &str, own: u8, by: u8) -> Option<Envelope> {
+    fn enrolment(device: &str, own: u8, by: u8) -> Envelope {
         let enrolment = Enrolment { device: device.into(), public_key: key(own).public() };
-        Some(enrolment.sign(&key(by)))
+        enrolment.sign(&key(by))
     }
 
     #[test]
@@ -90,15 +90,16 @@ mod tests {
             let envelope = DeviceEnvelope::from_json(&envelope.to_json()).unwrap();
             RightsRequest::verify(&envelope, keyring)
         };
-        let good = request().sign(&key(5), enrolment("pump-7", 5, 1));
+        let good = request().sign(&key(5), Some(enrolment("pump-7", 5, 1)));
         assert_eq!(verify(&good, &keyring()).unwrap(), request());
         let unknown = verify(&request().sign(&key(5), None), &keyring());
         assert!(matches!(unknown, Err(TrustError::NotEnrolled { .. })), "{unknown:?}");
-        let other = verify(&request().sign(&key(5), enrolment("pump-8", 5, 1)), &keyring());
+        let other = verify(&request().sign(&key(5), Some(enrolment("pump-8", 5, 1))), &keyring());
         assert!(matches!(other, Err(TrustError::OtherDevice { .. })), "{other:?}");
-        let by_promoter = verify(&request().sign(&key(5), enrolment("pump-7", 5, 2)), &keyring());
+        let by_promoter =
+            verify(&request().sign(&key(5), Some(enrolment("pump-7", 5, 2))), &keyring());
         assert!(matches!(by_promoter, Err(TrustError::RoleNotHeld { .. })), "{by_promoter:?}");
-        let stolen = verify(&request().sign(&key(6), enrolment("pump-7", 5, 1)), &keyring());
+        let stolen = verify(&request().sign(&key(6), Some(enrolment("pump-7", 5, 1))), &keyring());
         assert!(matches!(stolen, Err(TrustError::OtherDevice { .. })), "{stolen:?}");
         let mut revoked = keyring();
         revoked.revoke(&key(1).key_id());
@@ -109,11 +110,12 @@ mod tests {
     fn what_a_device_signed_for_another_purpose_is_no_request() {
         let payload = request().to_json();
         let report =
-            DeviceEnvelope::sign("text/plain", payload, &key(5), enrolment("pump-7", 5, 1));
+            DeviceEnvelope::sign("text/plain", payload, &key(5), Some(enrolment("pump-7", 5, 1)));
         let refused = RightsRequest::verify(&report, &keyring());
         assert!(matches!(refused, Err(TrustError::WrongPayloadType { .. })), "{refused:?}");
         let kind = RightsRequest::PAYLOAD_TYPE;
-        let empty = DeviceEnvelope::sign(kind, b"{}".to_vec(), &key(5), enrolment("pump-7", 5, 1));
+        let empty =
+            DeviceEnvelope::sign(kind, b"{}".to_vec(), &key(5), Some(enrolment("pump-7", 5, 1)));
         let refused = RightsRequest::verify(&empty, &keyring());
         assert!(matches!(refused, Err(TrustError::MalformedRightsRequest { .. })), "{refused:?}");
     }

@@ -95,8 +95,8 @@ pub enum Refusal {
     TooOften,
     #[error("the request cannot be read")]
     Malformed(#[source] TrustError),
-    #[error("{0}")]
-    Body(String),
+    #[error("{1}")]
+    Body(StatusCode, String),
     #[error("the request names {0}: ask for 1 to 32 detectors by their names")]
     Detectors(String),
     #[error("the device's name cannot be that of a report")]
@@ -249,7 +249,8 @@ impl Refusal {
         match self {
             Self::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy"),
             Self::TooOften => (StatusCode::TOO_MANY_REQUESTS, "too-often"),
-            Self::Malformed(_) | Self::Body(_) | Self::Detectors(_) | Self::DeviceName => {
+            Self::Body(status, _) => (*status, "malformed"),
+            Self::Malformed(_) | Self::Detectors(_) | Self::DeviceName => {
                 (StatusCode::BAD_REQUEST, "malformed")
             }
             Self::Audience(_) => (StatusCode::FORBIDDEN, "other-registry"),
@@ -293,8 +294,11 @@ async fn rights(State(desk): State<Desk>, request: Request) -> Response {
     let body = tokio::time::timeout(BODY_PATIENCE, Bytes::from_request(request, &())).await;
     let rights = match body {
         Ok(Ok(body)) => desk.trade(&body).await,
-        Ok(Err(rejection)) => Err(Refusal::Body(rejection.body_text())),
-        Err(_elapsed) => Err(Refusal::Body("the request took too long to come in".into())),
+        Ok(Err(rejection)) => Err(Refusal::Body(rejection.status(), rejection.body_text())),
+        Err(_elapsed) => {
+            let reason = "the request took too long to come in".to_owned();
+            Err(Refusal::Body(StatusCode::REQUEST_TIMEOUT, reason))
+        }
     };
     desk.answer(rights.as_ref(), Some("given"))
 }
@@ -357,9 +361,9 @@ mod tests {
     }
 
     impl World {
-        fn enrolment(&self, device: &str, own: &SigningKey) -> Option<Envelope> {
+        fn enrolment(&self, device: &str, own: &SigningKey) -> Envelope {
             let enrolment = Enrolment { device: device.into(), public_key: own.public() };
-            Some(enrolment.sign(&self.keys.enroller))
+            enrolment.sign(&self.keys.enroller)
         }
 
         fn request(&self) -> RightsRequest {
@@ -375,7 +379,7 @@ mod tests {
 
         fn signed(&self, request: &RightsRequest) -> Vec<u8> {
             let own = SigningKey::from_seed([9; 32]);
-            request.sign(&own, self.enrolment("pump-7", &own)).to_json()
+            request.sign(&own, Some(self.enrolment("pump-7", &own))).to_json()
         }
 
         async fn refused(&self, body: &[u8]) -> &'static str {
@@ -406,7 +410,7 @@ mod tests {
         let unknown = good.sign(&own, None).to_json();
         assert_eq!(world.refused(&unknown).await, "untrusted");
         let other = SigningKey::from_seed([8; 32]);
-        let stolen_word = good.sign(&other, world.enrolment("pump-7", &own)).to_json();
+        let stolen_word = good.sign(&other, Some(world.enrolment("pump-7", &own))).to_json();
         assert_eq!(world.refused(&stolen_word).await, "untrusted");
         let as_another = RightsRequest { device: "pump-8".into(), ..good.clone() };
         assert_eq!(world.refused(&world.signed(&as_another)).await, "untrusted");
@@ -451,19 +455,29 @@ mod tests {
 
     #[tokio::test]
     async fn http_counts_and_bounds_what_comes_in() {
-        use axum::extract::State;
+        rustls::crypto::ring::default_provider().install_default().ok();
         let world = world();
-        let ask = |body: Vec<u8>| {
-            let request = Request::builder().body(Body::from(body)).unwrap();
-            rights(State(world.desk.clone()), request)
-        };
-        let given = ask(world.signed(&world.request())).await;
-        assert_eq!(given.status(), StatusCode::OK);
-        assert_eq!(given.headers()[header::CACHE_CONTROL], "no-store");
-        let refused = ask(b"{}".to_vec()).await;
-        assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}{RIGHTS_PATH}", listener.local_addr().unwrap());
+        let stop = tokio_util::sync::CancellationToken::new();
+        let router = world.desk.clone().router();
+        let serving = crate::http::serve(listener, router, stop.clone());
+        let server = tokio_util::task::TaskTracker::new().spawn(serving);
+        let client =
+            reqwest::Client::builder().tls_certs_only([]).no_proxy().build().expect("a client");
+        let ask = |body: Vec<u8>| client.post(&url).body(body).send();
+        let given = ask(world.signed(&world.request())).await.unwrap();
+        assert_eq!(
+            (given.status(), &given.headers()["cache-control"]),
+            (StatusCode::OK, &"no-store".parse().unwrap())
+        );
+        assert_eq!(ask(b"{}".to_vec()).await.unwrap().status(), StatusCode::BAD_REQUEST);
+        let large = ask(vec![b' '; BODY_BYTES_MAX + 1]).await.unwrap();
+        assert_eq!(large.status(), StatusCode::PAYLOAD_TOO_LARGE);
         let told = world.metrics.render();
         assert!(told.contains("twinge_device_rights_total{result=\"given\"} 1"), "{told}");
-        assert!(told.contains("twinge_device_rights_total{result=\"malformed\"} 1"), "{told}");
+        assert!(told.contains("twinge_device_rights_total{result=\"malformed\"} 2"), "{told}");
+        stop.cancel();
+        server.await.unwrap().unwrap();
     }
 }

@@ -27,8 +27,6 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use twinge_platform::{Clock, Disk};
-#[cfg(not(feature = "adls"))]
-use twinge_registry::LocationError;
 use twinge_registry::{Name, Store};
 
 #[cfg(feature = "adls")]
@@ -115,10 +113,12 @@ pub fn open_store(location: &str, asking: Asking<'_>) -> Result<Arc<dyn Store>, 
 
 /// This program knows directories only.
 #[cfg(not(feature = "adls"))]
-pub fn open_store(location: &str, _asking: Asking<'_>) -> Result<Arc<dyn Store>, LocationError> {
-    Err(LocationError::NoContainers { location: location.to_owned() })
+pub fn open_store(_location: &str, _asking: Asking<'_>) -> Result<Arc<dyn Store>, RightsError> {
+    Err(RightsError)
 }
 
-/// What [`open_store`] fails with.
+/// Rights are for containers, which this program does not know.
 #[cfg(not(feature = "adls"))]
-pub type RightsError = LocationError;
+#[derive(Debug, thiserror::Error)]
+#[error("this program was built without Azure storage; follow a directory, without `rights`")]
+pub struct RightsError;
