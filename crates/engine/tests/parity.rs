@@ -191,10 +191,25 @@ proptest! {
                 prop_assert!(scored.iter().all(is_finite), "{}", what);
                 let (by_default, states_by_default) = score(Strategy::default());
                 assert_same(&what, rows, &by_default, &scored);
-                prop_assert!(states == states_by_default, "{}: final states differ", what);
+                prop_assert!(
+                    one_nan(states) == one_nan(states_by_default),
+                    "{}: final states differ",
+                    what
+                );
             }
         }
     }
+}
+
+/// States with one NaN for all. A garbled state may make some, whose bits WebAssembly leaves open;
+/// those that a module has made hold none, as the test above says.
+fn one_nan(states: States) -> BTreeMap<String, Vec<u64>> {
+    let bits = |bytes: &[u8; 8]| match f64::from_le_bytes(*bytes) {
+        word if word.is_nan() => f64::NAN.to_bits(),
+        word => word.to_bits(),
+    };
+    let words = |state: Vec<u8>| state.as_chunks::<8>().0.iter().map(bits).collect();
+    states.into_iter().map(|(entity, state)| (entity, words(state))).collect()
 }
 
 fn is_finite(scored: &Scored) -> bool {
