@@ -133,7 +133,7 @@ fn bad_configurations_are_told_with_exit_code_two() {
     let config = workshop.path("host.toml");
     let cases = [
         ("", "no detector"),
-        ("replya = \"x\"", "line 1"),
+        ("replya = \"x\"", "host.toml:1: there is no key `replya`: did you mean `replay`?"),
         ("replay = \"x\"\n[[detector]]\nname = \"d\"", "either `module`, or `registry` and `name`"),
         ("[[detector]]\nmodule = \"m.wasm\"", "no input"),
         ("replay = \"x\"\n[[detector]]\nmodule = \"m.wasm\"", "no trusted keys"),
