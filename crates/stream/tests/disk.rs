@@ -1,6 +1,11 @@
 //! A disk that is full or read-only for a while: what was accepted is scored when it is back, nothing
 //! is accepted that could be lost, and the program goes on by itself.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::naive_bytecount,
+    reason = "a test that cannot go on fails, and counts a few lines"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -64,7 +69,7 @@ fn plan(directory: &Path) -> Plan {
         entities_max: None,
         deadline: Duration::from_secs(5),
         poll: Duration::from_secs(5),
-        report: Duration::from_secs(60),
+        report: Duration::from_mins(1),
         device: DevicePlan::default(),
         fields: None,
         rights: None,
