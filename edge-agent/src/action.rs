@@ -324,7 +324,7 @@ async fn act(
             (Deed::Publish { topic, payload }, Some(publisher)) => {
                 let filled = payload.as_ref().map(|payload| payload.fill(value).into_bytes());
                 let payload = filled.unwrap_or_else(|| cause.json.clone());
-                let topic = topic.fill(|name| value(name).map(|text| level(text)));
+                let topic = topic.fill(|name| value(name).map(level));
                 let publish = publisher.publish(topic, payload, Options::default());
                 match tokio::time::timeout(timeout, publish).await {
                     Ok(published) => published.map_err(|error| error.to_string()),
