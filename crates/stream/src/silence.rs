@@ -239,9 +239,9 @@ mod tests {
     fn run(watch: &mut SilenceWatch, from: u64, seconds: u64, b_until: u64) -> Vec<(u64, Finding)> {
         let mut found = Vec::new();
         for second in from..from + seconds {
-            watch.note(second * 1000, second as i64, "a", second * 2);
+            watch.note(second * 1000, second.cast_signed(), "a", second * 2);
             if second < b_until {
-                watch.note(second * 1000, second as i64, "b", second * 2 + 1);
+                watch.note(second * 1000, second.cast_signed(), "b", second * 2 + 1);
             }
             found.extend(watch.look(second * 1000 + 500).into_iter().map(|one| (second, one)));
         }
