@@ -44,9 +44,9 @@ struct Arguments {
 enum Verb {
     /// Score events from a broker, from devices, over HTTP, from a file or standard input.
     ///
-    /// Without [[mqtt.topic]] or [[modbus]] in the configuration and without --replay, --follow or
+    /// Without `[[mqtt.topic]]` or `[[modbus]]` in the configuration and without --replay, --follow or
     /// --listen, events are read from standard input, one JSON object a line, and the agent ends
-    /// with it. Verdicts go to standard output, or up where there is an [uplink]. What comes in is
+    /// with it. Verdicts go to standard output, or up where there is an `[uplink]`. What comes in is
     /// journaled before it is acknowledged; a killed agent goes on where it was.
     Run(Box<Flags>),
     /// Check a configuration, and try what it names.

@@ -64,14 +64,15 @@ fn compare(words: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Verdicts of an agent, as it prints them.
+/// Verdicts of an agent, as it prints them: of a file, whose events have the same names everywhere.
 fn verdicts(words: &[String], state: &Path, module: &Path, events: &Path) -> Result<String> {
     let (program, arguments) = words.split_first().context("no agent is named")?;
     let mut agent = Command::new(program);
     agent.args(arguments).args(["run", "--allow-unsigned", "--module"]).arg(module);
     agent.arg("--state").arg(state).args(["--entities-max", ENTITIES_MAX]);
     agent.arg("--dead-letters").arg(state.with_extension("dead-letters.ndjson"));
-    agent.env("RUST_LOG", "warn").stdin(fs::File::open(events)?).stderr(Stdio::inherit());
+    agent.arg("--replay").arg(events).args(["--verdicts", "-"]);
+    agent.env("RUST_LOG", "warn").stdin(Stdio::null()).stderr(Stdio::inherit());
     let done = agent.output().with_context(|| format!("cannot start {program}"))?;
     ensure!(done.status.success(), "{program} ended with {}", done.status);
     String::from_utf8(done.stdout).context("a verdict is not UTF-8")
