@@ -4,7 +4,7 @@ use crate::action::Triggers;
 use crate::forward::{Forwarder, lock};
 use crate::mqtt::{self, Taken};
 use crate::refused::RefusedFile;
-use crate::settings::AgentPlan;
+use crate::settings::{AgentPlan, mqtt_settings};
 use crate::status::{AgentStatus, DetectorStatus, Part, SpoolStatus, duration, serve};
 use crate::{modbus, watchdog};
 use anyhow::Context;
@@ -72,7 +72,7 @@ impl Agent {
         let device = identity.device().name.clone();
         let broker = match &plan.mqtt {
             Some((settings, topics)) => {
-                let settings = plan.mqtt_settings(settings, &device);
+                let settings = mqtt_settings(settings, &device);
                 let filters = topics.iter().map(crate::topics::Topic::filter).collect();
                 let connected = twinge_mqtt::connect(&settings, filters).context("[mqtt]")?;
                 let (publisher, messages, driver) = connected;

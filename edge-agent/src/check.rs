@@ -1,6 +1,6 @@
 //! `edge-agent check`: is the configuration right, and is there what it names?
 
-use crate::settings::AgentPlan;
+use crate::settings::{AgentPlan, mqtt_settings};
 use crate::{DEFAULTS, STATE};
 use anyhow::Context;
 use std::process::ExitCode;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use twinge_mqtt::Status;
 use twinge_registry::{Registry, open_store};
 use twinge_stream::assembly::{Origin, Plan};
@@ -29,7 +30,7 @@ pub(crate) fn main(flags: &Flags, offline: bool) -> ExitCode {
         Err(error) => return program::fail(&error, 2),
     };
     if offline {
-        tell("configuration", Ok("usable".into()));
+        tell("configuration", &Ok("usable".into()));
         return ExitCode::SUCCESS;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -37,37 +38,36 @@ pub(crate) fn main(flags: &Flags, offline: bool) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return program::fail(&error, 1),
     };
-    tell("configuration", Ok("usable".into()));
+    tell("configuration", &Ok("usable".into()));
     let all_well = runtime.block_on(try_all(&plan, &own));
     if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Tries what can be tried without an effect; answers with whether all of it works.
 async fn try_all(plan: &Plan, own: &AgentPlan) -> bool {
-    let mut all_well = tell("state", try_state(plan));
+    let mut all_well = tell("state", &try_state(plan));
     for detector in &plan.detectors {
-        all_well &= tell("detector", try_origin(&detector.origin).await);
+        all_well &= tell("detector", &try_origin(&detector.origin).await);
     }
     if let Some((settings, _)) = &own.mqtt {
-        let mut settings = own.mqtt_settings(settings, "device");
+        let mut settings = mqtt_settings(settings, "device");
         // A session of its own: the agent's, which may be running, must not be pushed out.
         settings.client_id.push_str("-check");
         settings.session_expiry_seconds = 0;
-        all_well &= tell(&settings.broker, try_broker(&settings).await);
+        all_well &= tell(&settings.broker, &try_broker(&settings).await);
     }
     for device in &own.modbus {
-        let address = match device.address.contains(':') {
-            true => device.address.clone(),
-            false => format!("{}:502", device.address),
-        };
-        all_well &= tell(&address, try_port(&address).await);
+        let has_port = device.address.contains(':');
+        let address =
+            if has_port { device.address.clone() } else { format!("{}:502", device.address) };
+        all_well &= tell(&address, &try_port(&address).await);
     }
     all_well
 }
 
 #[expect(clippy::print_stdout, reason = "it is what was asked for")]
-fn tell(what: &str, result: anyhow::Result<String>) -> bool {
-    match &result {
+fn tell(what: &str, result: &anyhow::Result<String>) -> bool {
+    match result {
         Ok(how) => println!("ok      {what}: {how}"),
         Err(error) => println!("FAILED  {what}: {error:#}"),
     }
@@ -110,11 +110,13 @@ async fn try_broker(settings: &twinge_mqtt::Settings) -> anyhow::Result<String> 
     let (publisher, _messages, driver) = twinge_mqtt::connect(settings, Vec::new())?;
     let mut status = publisher.monitor().status();
     let stop = CancellationToken::new();
-    let driven = tokio::spawn(driver.run(stop.clone()));
+    let tasks = TaskTracker::new();
+    tasks.spawn(driver.run(stop.clone()));
+    tasks.close();
     let decided = status.wait_for(|status| !matches!(status, Status::Connecting));
     let decided = timeout(PATIENCE, decided).await.map(|status| status.map(|now| now.clone()));
     stop.cancel();
-    drop(timeout(PATIENCE, driven).await);
+    timeout(PATIENCE, tasks.wait()).await.context("the connection does not end")?;
     match decided.context("no answer")?.context("the connection ended")? {
         Status::Connected { .. } => Ok("connected".into()),
         other => anyhow::bail!("{other}"),

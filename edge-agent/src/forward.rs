@@ -93,10 +93,7 @@ impl Outlet for Forwarder {
     fn take(&mut self, finding: &Finding<'_>, json: &[u8]) {
         match finding {
             Finding::Verdict(verdict, arrival) => {
-                let importance = match is_anomalous(verdict) {
-                    true => Importance::Anomalous,
-                    false => Importance::Normal,
-                };
+                let importance = importance(verdict);
                 if self.wants_event(verdict) {
                     self.push(importance, Some(&verdict.subject), event(verdict, arrival));
                 }
@@ -140,6 +137,11 @@ pub(crate) fn lock(spool: &Mutex<Spool>) -> MutexGuard<'_, Spool> {
 
 fn spool_error(source: Box<dyn std::error::Error + Send + Sync>) -> SinkError {
     SinkError { place: "the spool".into(), source }
+}
+
+/// What the spool keeps longest.
+fn importance(verdict: &Verdict) -> Importance {
+    if is_anomalous(verdict) { Importance::Anomalous } else { Importance::Normal }
 }
 
 fn is_anomalous(verdict: &Verdict) -> bool {

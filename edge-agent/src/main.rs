@@ -1,11 +1,4 @@
 //! The edge agent: a detector beside its source, following its channel.
-#![allow(
-    clippy::pedantic,
-    clippy::disallowed_methods,
-    clippy::let_underscore_must_use,
-    clippy::iter_over_hash_type,
-    reason = "a debt: each of these is to be looked at and mended"
-)]
 
 mod action;
 mod agent;

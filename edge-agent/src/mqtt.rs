@@ -45,8 +45,10 @@ pub(crate) async fn run(
         }
         let now_ms = clock.now_ms();
         let receipts: Vec<_> = group.iter().filter_map(|message| message.receipt).collect();
-        let events: Vec<Incoming> =
-            group.drain(..).filter_map(|message| event(message, &topics, now_ms, &taken)).collect();
+        let events: Vec<Incoming> = group
+            .drain(..)
+            .filter_map(|message| event(&message, &topics, now_ms, &taken))
+            .collect();
         let wanted = events.len();
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -62,7 +64,7 @@ pub(crate) async fn run(
 }
 
 /// The event of a message, unless it is to be passed over.
-fn event(message: Message, topics: &[Topic], now_ms: i64, taken: &Taken) -> Option<Incoming> {
+fn event(message: &Message, topics: &[Topic], now_ms: i64, taken: &Taken) -> Option<Incoming> {
     if let Some(bytes) = message.oversize_bytes {
         taken.oversize.fetch_add(1, Ordering::Relaxed);
         tracing::error!(

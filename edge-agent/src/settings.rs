@@ -121,19 +121,18 @@ impl AgentPlan {
             !topics.is_empty() || !self.actions.is_empty(),
             "[mqtt] is used for nothing: add [[mqtt.topic]] with a pattern of topics that are events"
         );
-        self.mqtt_settings(settings, "device").check().context("[mqtt]")
+        mqtt_settings(settings, "device").check().context("[mqtt]")
     }
+}
 
-    /// Settings of the broker under which this device is known there.
-    pub(crate) fn mqtt_settings(
-        &self,
-        settings: &twinge_mqtt::Settings,
-        device: &str,
-    ) -> twinge_mqtt::Settings {
-        let mut settings = settings.clone();
-        if settings.client_id.is_empty() {
-            settings.client_id = format!("twinge-{device}");
-        }
-        settings
+/// Settings of the broker under which this device is known there.
+pub(crate) fn mqtt_settings(
+    settings: &twinge_mqtt::Settings,
+    device: &str,
+) -> twinge_mqtt::Settings {
+    let mut settings = settings.clone();
+    if settings.client_id.is_empty() {
+        settings.client_id = format!("twinge-{device}");
     }
+    settings
 }

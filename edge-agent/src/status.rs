@@ -14,6 +14,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
+/// Why writing to a string has no error to handle.
+const INFALLIBLE: &str = "a string takes all that is written to it";
+
 /// The socket's name in the state directory.
 const SOCKET: &str = "status.sock";
 
@@ -107,10 +110,9 @@ impl AgentStatus {
             Some(trouble) => format!("{trouble}, and {} more", self.troubles.len() - 1),
         };
         let (events, anomalies) = (sum(|one| one.events), sum(|one| one.anomalies));
-        // Writing to a string cannot fail.
-        let _ = write!(line, "; {events} events, {anomalies} anomalous");
+        write!(line, "; {events} events, {anomalies} anomalous").expect(INFALLIBLE);
         if let Some(spool) = &self.spool {
-            let _ = write!(line, ", {} in the spool", spool.entries);
+            write!(line, ", {} in the spool", spool.entries).expect(INFALLIBLE);
         }
         line
     }
@@ -119,7 +121,7 @@ impl AgentStatus {
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         let mut row = |name: &str, value: String| {
-            let _ = writeln!(text, "{name:<10} {value}");
+            writeln!(text, "{name:<10} {value}").expect(INFALLIBLE);
         };
         let is_well = self.troubles.is_empty();
         row(if is_well { "WELL" } else { "TROUBLE" }, self.line());
@@ -191,11 +193,11 @@ impl SpoolStatus {
             self.bytes_max as f64 / f64::from(1 << 20)
         );
         if self.entries > 0 {
-            let _ = write!(text, ", the oldest {}", duration(self.oldest_s));
+            write!(text, ", the oldest {}", duration(self.oldest_s)).expect(INFALLIBLE);
         }
         let (normal, anomalous) = self.dropped;
         if normal + anomalous > 0 {
-            let _ = write!(text, "; dropped {normal} normal and {anomalous} anomalous");
+            write!(text, "; dropped {normal} normal and {anomalous} anomalous").expect(INFALLIBLE);
         }
         text
     }
@@ -329,6 +331,7 @@ mod tests {
         let state = directory.path().to_owned();
         assert_eq!(ask(&state).unwrap(), None);
         let stop = CancellationToken::new();
+        #[expect(clippy::disallowed_methods, reason = "the test itself waits for it")]
         let served = tokio::spawn(serve(state.clone(), status, stop.clone()));
         while !state.join(SOCKET).exists() {
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -351,7 +351,7 @@ mod tests {
             (rest.filter().as_str(), rest.matches("s/x/y").unwrap()["entity"]),
             ("s/#", "x/y")
         );
-        let wild = topic(r##"pattern = "+/#""##);
+        let wild = topic("pattern = '+/#'");
         assert_eq!(wild.filter(), "+/#");
         assert_eq!(event(&wild, "a/b", "{}").attributes, None);
     }
