@@ -12,6 +12,7 @@
 
 mod answer;
 mod credential;
+mod http;
 mod sas;
 mod settings;
 
@@ -153,7 +154,7 @@ impl Container {
             .with_connect_timeout(CONNECT_TIMEOUT)
             .with_timeout_disabled();
         let client_failed = |source| AdlsError::Client { source: Box::new(source) };
-        let http = AnswersAreErrors::default().connect(&options).map_err(client_failed)?;
+        let http = AnswersAreErrors.connect(&options).map_err(client_failed)?;
         Ok(Self {
             blobs: credential::client(settings, &options)?,
             http,

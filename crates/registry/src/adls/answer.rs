@@ -1,14 +1,14 @@
 //! What went wrong with a request, as types: `object_store` itself gives texts for most of it.
 
-use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use object_store::client::{
     ClientOptions, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
-    HttpService, ReqwestConnector,
+    HttpService,
 };
 
+use super::http::Http;
 use crate::StoreError;
 
 /// Longest error document that is looked into, in bytes.
@@ -138,29 +138,22 @@ impl From<object_store::Error> for Trouble {
 
 /// An HTTP client for which an answer that is no success is an error, an [`Answer`]. Then no text
 /// has to be taken apart to know what the service said.
-#[derive(Debug, Default)]
-pub(super) struct AnswersAreErrors {
-    connector: ReqwestConnector,
-}
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AnswersAreErrors;
 
 impl HttpConnector for AnswersAreErrors {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(Service(self.connector.connect(options)?)))
+        Ok(HttpClient::new(Service(Http::connect(options).map_err(super::failed)?)))
     }
 }
 
-struct Service(HttpClient);
-
-impl fmt::Debug for Service {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Service")
-    }
-}
+#[derive(Debug)]
+struct Service(Http);
 
 #[async_trait]
 impl HttpService for Service {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let response = self.0.execute(request).await?;
+        let response = self.0.call(request).await?;
         if response.status().is_success() {
             return Ok(response);
         }

@@ -150,7 +150,7 @@ fn builder(settings: &AdlsSettings, options: &ClientOptions) -> MicrosoftAzureBu
         .with_container_name(settings.container())
         .with_endpoint(settings.endpoint().to_owned())
         .with_client_options(options.clone())
-        .with_http_connector(AnswersAreErrors::default())
+        .with_http_connector(AnswersAreErrors)
         .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
 }
 
