@@ -11,7 +11,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { CallError, EventReader, LoadError, Runner, categoryCode, fnv1a, loadDetector, readTimeText } from "./twinge.mjs";
+import { CallError, EventReader, LoadError, Runner, categoryCode, fnv1a, loadDetector, readTimeText, readVerdict } from "./twinge.mjs";
 
 const MODULE = process.env.TWINGE_TEST_MODULE;
 const SEED = Number(process.env.TWINGE_TEST_SEED ?? 1);
@@ -189,6 +189,16 @@ describe("modules", () => {
     assert.equal(runner.score(events.slice(1)).at(-1)?.score, ROOM);
   });
 
+  test("a failed call with rows in arrays leaves all as it was", async () => {
+    const runner = new Runner(await loadDetector(counter()));
+    const score = (entities, inputs) =>
+      runner.scoreBlock(entities, new Float64Array(entities.length), Float64Array.from(inputs)).scores;
+    assert.deepEqual([...score(["a", "b", "a"], [1, 1, 1])], [1, 1, 2]);
+    assert.throws(() => score(["c", "a"], [1, NaN]), CallError);
+    assert.throws(() => score(["c", "a"], [1]), CallError);
+    assert.deepEqual([...score(["a", "c"], [1, 1])], [3, 1]);
+  });
+
   test("entities count as if events came one by one", async () => {
     const random = generator(SEED);
     const detector = await loadDetector(counter());
@@ -239,6 +249,26 @@ describe("a trained module", () => {
       }
       assert.ok(new Set(expected.results).size > 1, "scores differ from row to row");
     }
+  });
+
+  test("rows in arrays get the bits of rows in objects", { skip }, async () => {
+    const detector = await loadDetector(await readFile(MODULE));
+    const events = makeEvents(detector.manifest, 700);
+    const [objects, arrays] = [new Runner(detector, { entitiesMax: 5 }), new Runner(detector, { entitiesMax: 5 })];
+    for (const explainAll of [false, true]) {
+      for (const chunk of chunks(events, 97)) {
+        const expected = objects.score(chunk, { explainAll }).map(print);
+        const times = Float64Array.from(chunk, ({ timeMs }) => timeMs ?? 0);
+        const inputs = Float64Array.from(chunk.flatMap(({ inputs }) => [...inputs]));
+        const { scores, verdicts, attributions } = arrays.scoreBlock(chunk.map(({ entity }) => entity), times, inputs, { explainAll });
+        const width = attributions.length / chunk.length;
+        const found = chunk.map((_, row) =>
+          print({ ...readVerdict(verdicts[row]), score: scores[row], attribution: attributions.subarray(row * width, (row + 1) * width) }),
+        );
+        assert.deepEqual(found, expected, `seed ${SEED}`);
+      }
+    }
+    assert.deepEqual([...arrays.entities], [...objects.entities]);
   });
 
   test("attribution sums to the score and is left out where nobody asked", { skip }, async () => {

@@ -5,5 +5,5 @@ const { basename, join } = require("node:path");
 
 const [bindings, data, config, seed] = process.argv.slice(2);
 const { train } = require(join(bindings, "twinge_bindings.js"));
-const trained = train(readFileSync(data), basename(data), readFileSync(config, "utf8"), BigInt(seed));
+const trained = train(readFileSync(data), basename(data), readFileSync(config, "utf8"), BigInt(seed), undefined);
 console.log(createHash("sha256").update(trained.module()).digest("hex"));

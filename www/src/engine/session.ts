@@ -1,0 +1,273 @@
+/** Scores a whole file and keeps what came out in columns, small enough for two million rows. */
+
+import { CallError, Runner, readVerdict, type Detector } from "../../runtime/twinge.mjs";
+import { inputsOf, type Row, type Schema } from "./rows";
+import { contributions, deadLetterLine, severityOf, verdictLine, type Contribution, type Place, type Scored, type Severity } from "./verdict";
+
+export const ROWS_MAX = 2_000_000;
+export const ANOMALIES_MAX = 300_000;
+export const DEAD_LETTERS_MAX = 100_000;
+
+/** Rows of a call. Larger ones are no faster, and progress would come in jumps. */
+const BLOCK_ROWS = 2048;
+
+/** A file that is too much for a page; the message says what to do instead. */
+export class TooMuchError extends Error {
+  override name = "TooMuchError";
+}
+
+export interface DeadLetter {
+  offset: number;
+  reason: string;
+  message: string;
+  original: string;
+}
+
+export interface Counts {
+  rows: number;
+  normal: number;
+  anomalous: number;
+  "warming-up": number;
+  invalid: number;
+  late: number;
+  deadLetters: number;
+  entities: number;
+}
+
+/** An anomaly with all that a person wants to see of it. */
+export interface Anomaly extends Scored {
+  severity: Severity;
+  values: { field: string; value: number | null }[];
+}
+
+export class Session {
+  readonly deadLetters: DeadLetter[] = [];
+  readonly counts: Counts = { rows: 0, normal: 0, anomalous: 0, "warming-up": 0, invalid: 0, late: 0, deadLetters: 0, entities: 0 };
+  /** Milliseconds spent in the module and around it, without reading. */
+  scoringMs = 0;
+
+  #runner: Runner;
+  #place: Place;
+  #width: number;
+  #names: string[];
+  #hasTime: boolean;
+  #waiting: { row: Row; offset: number; original: () => string }[] = [];
+  #scores = new Column(Float64Array);
+  #times = new Column(Float64Array);
+  #offsets = new Column(Uint32Array);
+  #words = new Column(Uint32Array);
+  #entities = new Column(Uint32Array);
+  #entityNumbers = new Map<string, number>();
+  #entityNames: string[] = [];
+  #anomalies: number[] = [];
+  #details: { attribution: Contribution[]; inputs: Float64Array }[] = [];
+
+  constructor(detector: Detector, schema: Schema, place: Place) {
+    this.#runner = new Runner(detector);
+    this.#place = place;
+    this.#names = inputsOf(schema);
+    this.#width = this.#names.length;
+    this.#hasTime = schema.time != null;
+  }
+
+  /** Takes a row; it is scored with others. */
+  add(row: Row, offset: number, original: () => string): void {
+    this.#waiting.push({ row, offset, original });
+    if (this.#waiting.length >= BLOCK_ROWS) this.flush();
+  }
+
+  /** Takes what could not be read. */
+  refuse(letter: DeadLetter): void {
+    this.counts.deadLetters += 1;
+    if (this.deadLetters.length >= DEAD_LETTERS_MAX) {
+      throw new TooMuchError(
+        `More than ${DEAD_LETTERS_MAX.toLocaleString("en")} rows cannot be read by this detector. The first says: ${this.deadLetters[0]?.message}. Check the columns.`,
+      );
+    }
+    this.deadLetters.push(letter);
+  }
+
+  /** Scores the rows that wait. */
+  flush(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    const began = performance.now();
+    this.#score(waiting);
+    this.scoringMs += performance.now() - began;
+  }
+
+  /** A row that makes the module fail costs that row alone, as on a host. */
+  #score(waiting: { row: Row; offset: number; original: () => string }[]): void {
+    if (waiting.length === 0) return;
+    const inputs = new Float64Array(waiting.length * this.#width);
+    const times = new Float64Array(waiting.length);
+    waiting.forEach(({ row }, index) => {
+      inputs.set(row.inputs, index * this.#width);
+      times[index] = row.timeMs ?? 0;
+    });
+    try {
+      const result = this.#runner.scoreBlock(waiting.map(({ row }) => row.entity), times, inputs);
+      waiting.forEach(({ row, offset }, index) => this.#keep(row, offset, index, result));
+    } catch (error) {
+      if (!(error instanceof CallError)) throw error;
+      const [first] = waiting;
+      if (waiting.length > 1) {
+        this.#score(waiting.slice(0, waiting.length >> 1));
+        this.#score(waiting.slice(waiting.length >> 1));
+      } else if (first !== undefined) {
+        this.refuse({ offset: first.offset, reason: "module-failed", message: error.message, original: first.original() });
+      }
+    }
+  }
+
+  #keep(row: Row, offset: number, index: number, result: ReturnType<Runner["scoreBlock"]>): void {
+    if (this.counts.rows >= ROWS_MAX) {
+      throw new TooMuchError(`The file has more than ${ROWS_MAX.toLocaleString("en")} rows, more than this page keeps. \`host --replay FILE\` scores files of any length.`);
+    }
+    const [score, word] = [result.scores[index] as number, result.verdicts[index] as number];
+    const verdict = readVerdict(word);
+    if (verdict === null) throw new CallError("module answered with what is no verdict");
+    if (verdict.outcome === "anomalous") {
+      if (this.#anomalies.length >= ANOMALIES_MAX) {
+        throw new TooMuchError(`The detector calls more than ${ANOMALIES_MAX.toLocaleString("en")} rows anomalous: it was trained on other data than this.`);
+      }
+      const start = index * (this.#width + 1);
+      const shares = result.attributions.subarray(start, start + this.#width + 1);
+      this.#anomalies.push(this.#scores.length);
+      this.#details.push({ attribution: contributions(shares, [...this.#names, "time"]), inputs: row.inputs });
+    }
+    this.counts.rows += 1;
+    this.counts[verdict.outcome] += 1;
+    if (verdict.late) this.counts.late += 1;
+    this.#scores.push(score);
+    this.#words.push(word);
+    this.#times.push(row.timeMs ?? 0);
+    this.#offsets.push(offset);
+    this.#entities.push(this.#entityNumber(row.entity));
+  }
+
+  #entityNumber(entity: string): number {
+    let number = this.#entityNumbers.get(entity);
+    if (number === undefined) {
+      number = this.#entityNames.push(entity) - 1;
+      this.#entityNumbers.set(entity, number);
+      this.counts.entities = this.#entityNames.length;
+    }
+    return number;
+  }
+
+  get anomalies(): number {
+    return this.#anomalies.length;
+  }
+
+  /** Bits of scores and words of verdicts, for comparing. */
+  get raw(): { scores: Float64Array; words: Uint32Array; offsets: Uint32Array } {
+    return { scores: this.#scores.values(), words: this.#words.values(), offsets: this.#offsets.values() };
+  }
+
+  /** Anomalies, in the order of the file or the highest scores first. */
+  list(order: "file" | "score", from: number, count: number): Anomaly[] {
+    const places = this.#anomalies.map((_, index) => index);
+    if (order === "score") {
+      places.sort((a, b) => this.#scores.at(this.#anomalies[b] ?? 0) - this.#scores.at(this.#anomalies[a] ?? 0));
+    }
+    return places.slice(from, from + count).map((place) => this.#anomaly(place));
+  }
+
+  #anomaly(place: number): Anomaly {
+    const scored = this.#scored(this.#anomalies[place] ?? 0, place);
+    const inputs = this.#details[place]?.inputs ?? new Float64Array();
+    const values = this.#names.map((field, index) => {
+      const value = inputs[index] ?? NaN;
+      return { field, value: Number.isNaN(value) ? null : value };
+    });
+    return { ...scored, severity: severityOf(scored.outcome, scored.score), values };
+  }
+
+  #scored(row: number, anomaly: number | undefined): Scored {
+    const verdict = readVerdict(this.#words.at(row)) ?? { outcome: "invalid" as const, late: false, continues: false };
+    return {
+      ...verdict,
+      entity: this.#entityNames[this.#entities.at(row)] ?? "",
+      timeMs: this.#hasTime ? this.#times.at(row) : null,
+      offset: this.#offsets.at(row),
+      score: this.#scores.at(row),
+      attribution: anomaly === undefined ? [] : (this.#details[anomaly]?.attribution ?? []),
+    };
+  }
+
+  /** All verdicts as NDJSON, in pieces of a few thousand lines. */
+  *verdicts(): Generator<string> {
+    let [lines, anomaly] = [[] as string[], 0];
+    for (let row = 0; row < this.#scores.length; row++) {
+      const isAnomaly = this.#anomalies[anomaly] === row;
+      lines.push(verdictLine(this.#place, this.#scored(row, isAnomaly ? anomaly++ : undefined)));
+      if (lines.length === 4096) {
+        yield `${lines.join("\n")}\n`;
+        lines = [];
+      }
+    }
+    if (lines.length > 0) yield `${lines.join("\n")}\n`;
+  }
+
+  /** All dead letters as NDJSON. */
+  deadLetterLines(): string {
+    const line = ({ offset, reason, message, original }: DeadLetter) => deadLetterLine(this.#place, offset, reason, message, original);
+    return this.deadLetters.map((letter) => `${line(letter)}\n`).join("");
+  }
+
+  /** The highest score of each of at most `buckets` stretches of the file, for a chart. */
+  overview(buckets: number): { x: number[]; score: number[]; anomalous: (number | null)[] } {
+    const rows = this.#scores.length;
+    const size = Math.max(1, Math.ceil(rows / buckets));
+    const [x, score, anomalous]: [number[], number[], (number | null)[]] = [[], [], []];
+    for (let start = 0; start < rows; start += size) {
+      let best = start;
+      for (let row = start; row < Math.min(rows, start + size); row++) {
+        const beats = this.#rank(row) > this.#rank(best);
+        if (beats) best = row;
+      }
+      x.push(this.#offsets.at(best));
+      score.push(this.#scores.at(best));
+      anomalous.push((this.#words.at(best) & 0xff) === 1 ? this.#scores.at(best) : null);
+    }
+    return { x, score, anomalous };
+  }
+
+  /** Anomalies before all others, for they must not vanish between two points. */
+  #rank(row: number): number {
+    const outcome = this.#words.at(row) & 0xff;
+    return (outcome === 1 ? 1e9 : 0) + this.#scores.at(row);
+  }
+}
+
+type Numbers = Float64Array | Uint32Array;
+
+/** A list of numbers that grows by doubling. */
+class Column<A extends Numbers> {
+  length = 0;
+  #kind: new (length: number) => A;
+  #values: A;
+
+  constructor(kind: new (length: number) => A) {
+    this.#kind = kind;
+    this.#values = new kind(1024);
+  }
+
+  push(value: number): void {
+    if (this.length === this.#values.length) {
+      const larger = new this.#kind(this.length * 2);
+      larger.set(this.#values);
+      this.#values = larger;
+    }
+    this.#values[this.length++] = value;
+  }
+
+  at(index: number): number {
+    return this.#values[index] ?? 0;
+  }
+
+  values(): A {
+    return this.#values.subarray(0, this.length) as A;
+  }
+}
