@@ -11,6 +11,7 @@ mod edge;
 mod fleet;
 mod hubs;
 mod native;
+mod page;
 mod quality;
 mod run;
 mod soak;
@@ -45,6 +46,11 @@ enum Verb {
         #[command(subcommand)]
         verb: devices::Verb,
     },
+    /// The page: build it, serve it, compare its scores.
+    Page {
+        #[command(subcommand)]
+        verb: page::Verb,
+    },
     /// Train and score public data sets, for an evaluator to judge.
     Quality(quality::Arguments),
     /// Make the JavaScript bindings of the trainer.
@@ -62,6 +68,8 @@ enum Bench {
     Edge(edge::Arguments),
     /// From `trainer publish` to the shadow of every agent of a fleet.
     Fleet(fleet::Arguments),
+    /// Training and scoring in Chromium, and how responsive the page stays.
+    Page(page::bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -73,6 +81,8 @@ fn main() -> ExitCode {
         Verb::Bench { bench: Bench::Checkpoint(arguments) } => hubs::checkpoint::run(&arguments),
         Verb::Bench { bench: Bench::Edge(arguments) } => edge::run(&arguments),
         Verb::Bench { bench: Bench::Fleet(arguments) } => fleet::bench(&arguments),
+        Verb::Bench { bench: Bench::Page(arguments) } => page::bench::run(&arguments),
+        Verb::Page { verb } => page::run(&verb),
         Verb::Devices { verb } => devices::run(&verb),
         Verb::Quality(arguments) => quality::run(&arguments),
         #[cfg(feature = "web")]

@@ -3,6 +3,7 @@
 use crate::devices;
 use crate::fleet;
 use crate::hubs::{self, peers};
+use crate::page;
 use crate::run::{build_programs, cargo, has, output, print, root, succeed, tell};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -33,7 +34,7 @@ enum Done {
     Skipped(String),
 }
 
-const PARTS: [Part; 14] = [
+const PARTS: [Part; 15] = [
     Part { name: "format", run: format },
     Part { name: "javascript runtime", run: javascript },
     Part { name: "lints", run: lints },
@@ -48,6 +49,7 @@ const PARTS: [Part; 14] = [
     Part { name: "demo", run: demo },
     Part { name: "runtime from another folder", run: runtime_from_another_folder },
     Part { name: "training in wasm32", run: training_in_wasm },
+    Part { name: "page", run: the_page },
 ];
 
 /// `cargo xtask test`.
@@ -327,6 +329,11 @@ fn training_in_wasm() -> Result<Done> {
     }
     ensure!(digests[1] != digests[2], "another seed gave the same module");
     Ok(Done::Passed)
+}
+
+/// The page in Chromium and Firefox.
+fn the_page() -> Result<Done> {
+    Ok(page::test()?.map_or(Done::Passed, Done::Skipped))
 }
 
 fn trainer() -> Command {

@@ -100,8 +100,7 @@ mod tests {
     #[test]
     fn a_guess_becomes_a_configuration() {
         let csv = b"time,sensor,x\n2026-01-01T00:00:00Z,a,1\n2026-01-01T00:00:01Z,a,2\n";
-        let guess: serde_json::Value =
-            serde_json::from_str(&infer(csv, "a.csv").unwrap()).unwrap();
+        let guess: serde_json::Value = serde_json::from_str(&infer(csv, "a.csv").unwrap()).unwrap();
         let config = json!({ "name": "a", "schema": guess["schema"] }).to_string();
         let toml = to_toml(&config).unwrap();
         assert!(toml.contains("numeric = [\"x\"]"), "{toml}");

@@ -37,7 +37,8 @@ export interface Counts {
 /** An anomaly with all that a person wants to see of it. */
 export interface Anomaly extends Scored {
   severity: Severity;
-  values: { field: string; value: number | null }[];
+  /** Numbers by their field; a category is known by its code alone. */
+  shown: Record<string, string>;
 }
 
 export class Session {
@@ -50,6 +51,7 @@ export class Session {
   #place: Place;
   #width: number;
   #names: string[];
+  #numbers: number;
   #hasTime: boolean;
   #waiting: { row: Row; offset: number; original: () => string }[] = [];
   #scores = new Column(Float64Array);
@@ -67,6 +69,7 @@ export class Session {
     this.#place = place;
     this.#names = inputsOf(schema);
     this.#width = this.#names.length;
+    this.#numbers = schema.numeric?.length ?? 0;
     this.#hasTime = schema.time != null;
   }
 
@@ -177,11 +180,8 @@ export class Session {
   #anomaly(place: number): Anomaly {
     const scored = this.#scored(this.#anomalies[place] ?? 0, place);
     const inputs = this.#details[place]?.inputs ?? new Float64Array();
-    const values = this.#names.map((field, index) => {
-      const value = inputs[index] ?? NaN;
-      return { field, value: Number.isNaN(value) ? null : value };
-    });
-    return { ...scored, severity: severityOf(scored.outcome, scored.score), values };
+    const numbers = this.#names.slice(0, this.#numbers).map((field, index) => [field, shownNumber(inputs[index] ?? NaN)]);
+    return { ...scored, severity: severityOf(scored.outcome, scored.score), shown: Object.fromEntries(numbers) as Record<string, string> };
   }
 
   #scored(row: number, anomaly: number | undefined): Scored {
@@ -239,6 +239,10 @@ export class Session {
     const outcome = this.#words.at(row) & 0xff;
     return (outcome === 1 ? 1e9 : 0) + this.#scores.at(row);
   }
+}
+
+function shownNumber(value: number): string {
+  return Number.isNaN(value) ? "missing" : String(Number(value.toPrecision(6)));
 }
 
 type Numbers = Float64Array | Uint32Array;
