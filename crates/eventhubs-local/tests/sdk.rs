@@ -19,7 +19,7 @@ use azure_messaging_eventhubs::{
     ConsumerClient, EventDataBatchOptions, OpenReceiverOptions, ProducerClient, RetryOptions,
     SendEventOptions, StartLocation, StartPosition,
 };
-use common::{HUB, Running, settings};
+use common::{HUB, Running, choose_cryptography, settings};
 use futures::StreamExt;
 use tempfile::tempdir;
 
@@ -40,6 +40,7 @@ fn retry_once() -> RetryOptions {
 
 /// Where the SDK is told to connect: its parser drops the port.
 fn endpoint(connection_string: &str) -> String {
+    choose_cryptography();
     let rest = connection_string.strip_prefix("Endpoint=sb://").unwrap();
     format!("amqp://{}", rest.split(';').next().unwrap())
 }

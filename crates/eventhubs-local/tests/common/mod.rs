@@ -23,6 +23,11 @@ pub(crate) fn settings(directory: &Path) -> Settings {
     Settings::new(directory, vec![HubSettings { name: HUB.to_owned(), partitions: 4 }])
 }
 
+/// The SDK's cryptography: a build of the whole workspace has two, of which it cannot choose.
+pub(crate) fn choose_cryptography() {
+    rustls::crypto::ring::default_provider().install_default().ok();
+}
+
 impl Running {
     pub(crate) fn start(directory: &Path) -> Self {
         Self::with(settings(directory))
@@ -34,6 +39,7 @@ impl Running {
     }
 
     pub(crate) fn of(broker: Broker) -> Self {
+        choose_cryptography();
         let (address, connection_string) = (broker.address(), broker.connection_string());
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
         let (stopped, killed) = (stop.clone(), kill.clone());
