@@ -60,7 +60,7 @@ const VIEWS: Record<string, (page: Page) => Promise<void>> = {
     await expect(page.locator(".anomaly").first()).toBeVisible();
   },
   train: async (page) => {
-    const lines = Array.from({ length: 400 }, (_, row) => `2026-01-01T${String(row % 24).padStart(2, "0")}:00:00Z,m${row % 4},${(row * 37) % 101},${(row * 11) % 13}`);
+    const lines = Array.from({ length: 400 }, (_, row) => `${new Date(1_767_225_600_000 + row * 60_000).toISOString()},m${row % 4},${(row * 37) % 101},${(row * 11) % 13}`);
     const buffer = Buffer.from(`time,machine,pressure_kpa,flow\n${lines.join("\n")}\n`);
     await page.locator("input[type=file]").setInputFiles({ name: "pumps.csv", mimeType: "text/csv", buffer });
     await page.getByRole("button", { name: "Train", exact: true }).click({ timeout: 30_000 });

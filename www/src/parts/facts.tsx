@@ -29,10 +29,9 @@ export function Digest({ digest }: { digest: string }) {
     }
   };
   return (
-    <button type="button" class="digest" onClick={() => void copy()} title={digest} aria-label={`Digest ${digest}. Copy it.`}>
-      <code>
-        {digest.slice(0, 12)}…{digest.slice(-6)}
-      </code>
+    <button type="button" class="digest" onClick={() => void copy()} title={digest}>
+      <code>{`${digest.slice(0, 12)}…${digest.slice(-6)}`}</code>
+      <span class="hidden">, copy the whole digest</span>
       <Icon name={isCopied ? "check" : "copy"} />
     </button>
   );

@@ -24,8 +24,9 @@ interface Data {
 }
 
 export function View() {
-  const worker = useMemo(() => new WorkerClient(() => new Worker(new URL("../workers/score.worker.ts", import.meta.url), { type: "module" })), []);
-  useEffect(() => () => worker.cancel(), [worker]);
+  const worker = useScoreWorker();
+  // Looking at a file goes on while a module is changed, which ends the other worker.
+  const reader = useScoreWorker();
   const [module, setModule] = useState<{ name: string; bytes: ArrayBuffer; info: ModuleInfo } | null>(null);
   const [data, setData] = useState<Data | null>(null);
   const [mapping, setMapping] = useState<Mapping>({});
@@ -33,6 +34,9 @@ export function View() {
   const [result, setResult] = useState<ScoreResult | null>(null);
   const [trouble, setTrouble] = useState<Trouble | null>(null);
 
+  useEffect(() => {
+    if (module !== null && data !== null) setMapping(guessMapping(module.info.manifest.schema as Schema, data.preview.columns));
+  }, [module, data]);
   const fail = (title: string) => (error: unknown) => {
     if (!(error instanceof CancelledError)) setTrouble({ title, error });
   };
@@ -47,8 +51,6 @@ export function View() {
     worker.cancel();
     const info = await worker.call<ModuleInfo>("load", bytes);
     setModule({ name, bytes, info });
-    if (data !== null) setMapping(guessMapping(info.manifest.schema as Schema, data.preview.columns));
-    return info;
   };
   const dropModule = (file: File) => {
     const read = async () => {
@@ -60,9 +62,7 @@ export function View() {
   const takeData = async (file: File) => {
     begin();
     setData(null);
-    const preview = await worker.call<Preview>("preview", file);
-    setData({ file, preview });
-    if (module !== null) setMapping(guessMapping(module.info.manifest.schema as Schema, preview.columns));
+    setData({ file, preview: await reader.call<Preview>("preview", file) });
   };
   const choose = (choice: Shipped) => {
     moduleBytes(choice)
@@ -74,11 +74,8 @@ export function View() {
     if (choice?.sample == null) throw new Error("the page has no sample");
     const bytes = await moduleBytes(choice);
     const events = await (await fetchFile(choice.sample)).blob();
-    const info = await takeModule(`${choice.name}.wasm`, bytes);
-    const file = new File([events], choice.sample.split("/").at(-1) ?? "sample.ndjson");
-    const preview = await worker.call<Preview>("preview", file);
-    setData({ file, preview });
-    setMapping(guessMapping(info.manifest.schema as Schema, preview.columns));
+    await takeModule(`${choice.name}.wasm`, bytes);
+    await takeData(new File([events], choice.sample.split("/").at(-1) ?? "sample.ndjson"));
   };
   const score = async () => {
     if (data === null || module === null) return;
@@ -154,6 +151,13 @@ export function View() {
       {result !== null && module !== null && <Results result={result} worker={worker} name={module.info.manifest.name} />}
     </div>
   );
+}
+
+/** A worker that lives as long as the view. */
+function useScoreWorker(): WorkerClient {
+  const worker = useMemo(() => new WorkerClient(() => new Worker(new URL("../workers/score.worker.ts", import.meta.url), { type: "module" })), []);
+  useEffect(() => () => worker.cancel(), [worker]);
+  return worker;
 }
 
 /** Sentences on what the file must have and has not. Inputs may be missing, though not all. */

@@ -78,13 +78,13 @@ pub(super) fn kinds(arguments: &Kinds) -> Result<()> {
     build::build()?;
     let kinds = make_kinds(arguments.events)?;
     let mut browse = browse(&browsers, "tests");
-    succeed(browse.arg("kinds").env("TWINGE_KINDS", kinds).env("TWINGE_PATIENCE_S", "1800"))
+    succeed(browse.args(["--grep", "kinds:"]).env("TWINGE_KINDS", kinds).env("TWINGE_PATIENCE_S", "1800"))
 }
 
 /// Playwright on a project of its configuration.
 pub(super) fn browse(browsers: &tools::Browsers, project: &str) -> Command {
     let mut command = npx("playwright");
-    command.args(["test", "--project", project]);
+    command.arg("test").arg(format!("--project={project}"));
     command.env("TWINGE_CHROMIUM", &browsers.chromium).env("TWINGE_FIREFOX", &browsers.firefox);
     command.env("TWINGE_BIN", bin());
     command
