@@ -1,5 +1,6 @@
 //! The cloud host: events in, verdicts out, several detectors side by side.
 
+mod console;
 mod devices;
 mod hub;
 
@@ -23,23 +24,26 @@ struct Arguments {
     hub: hub::HubFlags,
     #[command(flatten)]
     devices: devices::DeviceFlags,
+    #[command(flatten)]
+    console: console::ConsoleFlags,
 }
 
 const DEFAULTS: Defaults = Defaults {
     state: "host-state",
     verdicts: "verdicts.ndjson",
     input: None,
-    tables: &["devices", "eventhubs"],
+    tables: &["console", "devices", "eventhubs"],
     sink_retry: Duration::from_secs(30),
     silence: false,
     journal_mib: 1024,
 };
 
 fn main() -> ExitCode {
-    let Arguments { flags, hub, devices } = Arguments::parse();
+    let Arguments { flags, hub, devices, console } = Arguments::parse();
     let extend = move |settings: &mut Settings| {
         devices.extend(settings)?;
-        hub.extend(settings)
+        let hub = hub.extend(settings)?;
+        console.extend(settings, hub)
     };
     program::main(&flags, &DEFAULTS, Box::new(extend))
 }

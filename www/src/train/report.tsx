@@ -57,11 +57,15 @@ export function Report({ result }: { result: TrainResult }) {
           </ul>
         </>
       )}
-      {told.notes?.map((note) => (
-        <Notice key={note} kind="plain" title="Note">
-          {sentence(note)}
+      {(told.notes?.length ?? 0) > 0 && (
+        <Notice kind="plain" title="Worth knowing">
+          <ul class="why">
+            {told.notes?.map((note) => (
+              <li key={note}>{sentence(note)}</li>
+            ))}
+          </ul>
         </Notice>
-      ))}
+      )}
       <Notice kind="warning" title="This module is unsigned">
         A page has no key. Hosts and agents run it only where that is allowed in so many words: <code>edge-agent run --module detector.wasm --allow-unsigned</code>. To sign it, train with{" "}
         <code>trainer train --config detector.toml</code>: the digest is the same.
