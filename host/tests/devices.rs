@@ -36,7 +36,10 @@ fn a_host_that_cannot_give_rights_says_why() {
     let listening = format!("listen = \"127.0.0.1:0\"\n{container}");
     let cases = [
         (format!("{listening}rights_days = 8"), "between an hour"),
-        ("listen = \"127.0.0.1:0\"\n[devices]\nrights = \"models\"".into(), "a directory knows none"),
+        (
+            "listen = \"127.0.0.1:0\"\n[devices]\nrights = \"models\"".into(),
+            "a directory knows none",
+        ),
         (format!("{listening}right_days = 1"), "did you mean `rights_days`?"),
         (container, "give --listen"),
     ];

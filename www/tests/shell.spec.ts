@@ -1,6 +1,6 @@
-import AxeSource from "axe-core";
 import type { Page } from "@playwright/test";
 import { gzipSync } from "node:zlib";
+import { serious } from "./axe";
 import { expect, test } from "./page";
 
 /** Bytes that the first view may take, compressed. */
@@ -71,18 +71,6 @@ const VIEWS: Record<string, (page: Page) => Promise<void>> = {
     await expect(page.locator(".notice-good")).toBeVisible({ timeout: 60_000 });
   },
 };
-
-/** What axe finds that is serious or worse. */
-async function serious(page: Page): Promise<string[]> {
-  await page.evaluate(AxeSource.source);
-  return page.evaluate(async () => {
-    const { axe } = window as unknown as { axe: typeof AxeSource };
-    const { violations } = await axe.run();
-    return violations
-      .filter(({ impact }) => impact === "serious" || impact === "critical")
-      .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" | ")}`);
-  });
-}
 
 for (const [view, prepare] of Object.entries(VIEWS)) {
   for (const theme of ["light", "dark"] as const) {

@@ -8,7 +8,7 @@ export function Attribution({ parts, values }: { parts: Contribution[]; values?:
       {parts.slice(0, 4).map(({ field, share }) => (
         <li key={field}>
           <span class="attribution-field">{field}</span>
-          {values?.[field] !== undefined && <span class="attribution-value">{values[field]}</span>}
+          <span class="attribution-value">{values?.[field]}</span>
           <meter min={0} max={1} value={whole > 0 ? share / whole : 0} aria-label={`${field}: ${share.toFixed(2)} of the score`} />
           <span class="number">{share.toFixed(2)}</span>
         </li>
