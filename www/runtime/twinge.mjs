@@ -226,7 +226,7 @@ const IS_LITTLE_ENDIAN = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1;
  */
 export function readVerdict(word) {
   const outcome = OUTCOMES[word & 0xff];
-  if (outcome === undefined || (word & ~(0xff | VERDICT_LATE | VERDICT_CONTINUES)) !== 0) return null;
+  if (outcome === undefined || !isVerdict(word)) return null;
   return { outcome, late: (word & VERDICT_LATE) !== 0, continues: (word & VERDICT_CONTINUES) !== 0 };
 }
 
@@ -439,6 +439,11 @@ class Instance {
   }
 }
 
+/** @param {number} word */
+function isVerdict(word) {
+  return (word & 0xff) < OUTCOMES.length && (word & ~(0xff | VERDICT_LATE | VERDICT_CONTINUES)) === 0;
+}
+
 /**
  * @typedef {ReturnType<typeof layoutOf>} Layout Where a batch lies in the module's memory.
  *
@@ -455,13 +460,10 @@ function layoutOf(words) {
  */
 function checkBlock({ scores, verdicts, attributions }, width) {
   for (let row = 0; row < scores.length; row++) {
-    if (!Number.isFinite(scores[row]) || readVerdict(verdicts[row]) === null) throw noVerdict(row);
-  }
-  // A sum is finite only if all its terms are; those of one row are far from overflowing.
-  for (let row = 0; row < scores.length; row++) {
-    let sum = 0;
-    for (let place = row * width; place < (row + 1) * width; place++) sum += attributions[place];
-    if (!Number.isFinite(sum)) throw noVerdict(row);
+    // Of what is not finite, zero times it is no zero; sums of such products stay so.
+    let zero = scores[row] * 0;
+    for (let place = row * width; place < (row + 1) * width; place++) zero += attributions[place] * 0;
+    if (zero !== 0 || !isVerdict(verdicts[row])) throw noVerdict(row);
   }
 }
 
@@ -520,7 +522,8 @@ export class Runner {
   scoreBlock(entities, times, inputs, options) {
     const visit = this.entities.visit();
     try {
-      const slots = Uint32Array.from(entities, (entity) => visit.admit(entity));
+      const slots = new Uint32Array(entities.length);
+      for (let row = 0; row < slots.length; row++) slots[row] = visit.admit(entities[row]);
       const { states, ...result } = this.#detector.scoreBlock({ times, slots, inputs }, visit.states(), options);
       visit.keep(states);
       return result;
@@ -586,6 +589,8 @@ export class EntityTable {
     const working = new Map();
     /** @type {Map<string, Entry | null>} What an entity was when the batch began. */
     const before = new Map();
+    /** @type {{entity: string, entry: Entry, slot: number} | null} Many events come in runs of one entity. */
+    let latest = null;
 
     const remember = (/** @type {string} */ entity) => {
       if (before.has(entity)) return;
@@ -600,6 +605,10 @@ export class EntityTable {
        * @param {string} entity
        */
       admit(entity) {
+        if (latest !== null && latest.entity === entity) {
+          latest.entry.lastSeen = ++table.#events;
+          return latest.slot;
+        }
         remember(entity);
         let entry = table.#entries.get(entity);
         if (entry) {
@@ -617,6 +626,7 @@ export class EntityTable {
         table.#entries.set(entity, entry);
         const slot = working.get(entry)?.slot ?? working.size;
         if (slot === working.size) working.set(entry, { entity, slot });
+        latest = { entity, entry, slot };
         return slot;
       },
 

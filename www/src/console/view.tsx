@@ -101,7 +101,7 @@ function Findings({ findings }: { findings: LiveFinding[] }) {
           <li key={finding.id} class="finding">
             <div class="finding-head">
               <span class={`badge badge-${finding.data.severity ?? "low"}`}>{kindOf(finding)}</span>
-              <span class="finding-entity">{finding.subject ?? finding.source.split("/").at(-1)}</span>
+              <span class="finding-entity">{finding.subject ?? finding.data.reason ?? ""}</span>
               {finding.data.score !== undefined && <span class="number finding-score">{finding.data.score.toFixed(2)}</span>}
             </div>
             <p class="finding-time">

@@ -8,8 +8,8 @@ export const ROWS_MAX = 2_000_000;
 export const ANOMALIES_MAX = 300_000;
 export const DEAD_LETTERS_MAX = 100_000;
 
-/** Rows of a call. Larger ones are no faster, and progress would come in jumps. */
-const BLOCK_ROWS = 2048;
+/** Rows of a call: enough that what each costs does not show, and few enough that slow modules show progress. */
+const BLOCK_ROWS = 4096;
 
 /** A file that is too much for a page; the message says what to do instead. */
 export class TooMuchError extends Error {
@@ -44,7 +44,7 @@ export interface Anomaly extends Scored {
 export class Session {
   readonly deadLetters: DeadLetter[] = [];
   readonly counts: Counts = { rows: 0, normal: 0, anomalous: 0, "warming-up": 0, invalid: 0, late: 0, deadLetters: 0, entities: 0 };
-  /** Milliseconds spent in the module and around it, without reading. */
+  /** Milliseconds spent in the module and with the states of entities, without reading and keeping. */
   scoringMs = 0;
 
   #runner: Runner;
@@ -53,7 +53,7 @@ export class Session {
   #names: string[];
   #numbers: number;
   #hasTime: boolean;
-  #waiting: { row: Row; offset: number; original: () => string }[] = [];
+  #block: Block;
   #scores = new Column(Float64Array);
   #times = new Column(Float64Array);
   #offsets = new Column(Uint32Array);
@@ -71,12 +71,13 @@ export class Session {
     this.#width = this.#names.length;
     this.#numbers = schema.numeric?.length ?? 0;
     this.#hasTime = schema.time != null;
+    this.#block = new Block(this.#width);
   }
 
   /** Takes a row; it is scored with others. */
   add(row: Row, offset: number, original: () => string): void {
-    this.#waiting.push({ row, offset, original });
-    if (this.#waiting.length >= BLOCK_ROWS) this.flush();
+    this.#block.add(row, offset, original);
+    if (this.#block.length === BLOCK_ROWS) this.flush();
   }
 
   /** Takes what could not be read. */
@@ -92,41 +93,38 @@ export class Session {
 
   /** Scores the rows that wait. */
   flush(): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    const began = performance.now();
-    this.#score(waiting);
-    this.scoringMs += performance.now() - began;
+    if (this.#block.length > 0) this.#score(0, this.#block.length);
+    this.#block.clear();
   }
 
   /** A row that makes the module fail costs that row alone, as on a host. */
-  #score(waiting: { row: Row; offset: number; original: () => string }[]): void {
-    if (waiting.length === 0) return;
-    const inputs = new Float64Array(waiting.length * this.#width);
-    const times = new Float64Array(waiting.length);
-    waiting.forEach(({ row }, index) => {
-      inputs.set(row.inputs, index * this.#width);
-      times[index] = row.timeMs ?? 0;
-    });
+  #score(from: number, to: number): void {
+    const { entities, times, inputs, offsets, originals } = this.#block;
+    const began = performance.now();
+    let result: ReturnType<Runner["scoreBlock"]>;
     try {
-      const result = this.#runner.scoreBlock(waiting.map(({ row }) => row.entity), times, inputs);
-      waiting.forEach(({ row, offset }, index) => this.#keep(row, offset, index, result));
+      result = this.#runner.scoreBlock(entities.slice(from, to), times.subarray(from, to), inputs.subarray(from * this.#width, to * this.#width));
     } catch (error) {
       if (!(error instanceof CallError)) throw error;
-      const [first] = waiting;
-      if (waiting.length > 1) {
-        this.#score(waiting.slice(0, waiting.length >> 1));
-        this.#score(waiting.slice(waiting.length >> 1));
-      } else if (first !== undefined) {
-        this.refuse({ offset: first.offset, reason: "module-failed", message: error.message, original: first.original() });
+      if (to - from > 1) {
+        const middle = (from + to) >> 1;
+        this.#score(from, middle);
+        this.#score(middle, to);
+      } else {
+        this.refuse({ offset: offsets[from] ?? 0, reason: "module-failed", message: error.message, original: originals[from]?.() ?? "" });
       }
+      return;
     }
+    this.scoringMs += performance.now() - began;
+    for (let row = from; row < to; row++) this.#keep(row, row - from, result);
   }
 
-  #keep(row: Row, offset: number, index: number, result: ReturnType<Runner["scoreBlock"]>): void {
+  /** Keeps what came out for a row of the block; `index` is its place in the result. */
+  #keep(row: number, index: number, result: ReturnType<Runner["scoreBlock"]>): void {
     if (this.counts.rows >= ROWS_MAX) {
       throw new TooMuchError(`The file has more than ${ROWS_MAX.toLocaleString("en")} rows, more than this page keeps. \`host --replay FILE\` scores files of any length.`);
     }
+    const block = this.#block;
     const [score, word] = [result.scores[index] as number, result.verdicts[index] as number];
     const verdict = readVerdict(word);
     if (verdict === null) throw new CallError("module answered with what is no verdict");
@@ -136,17 +134,18 @@ export class Session {
       }
       const start = index * (this.#width + 1);
       const shares = result.attributions.subarray(start, start + this.#width + 1);
+      const inputs = block.inputs.slice(row * this.#width, (row + 1) * this.#width);
       this.#anomalies.push(this.#scores.length);
-      this.#details.push({ attribution: contributions(shares, [...this.#names, "time"]), inputs: row.inputs });
+      this.#details.push({ attribution: contributions(shares, [...this.#names, "time"]), inputs });
     }
     this.counts.rows += 1;
     this.counts[verdict.outcome] += 1;
     if (verdict.late) this.counts.late += 1;
     this.#scores.push(score);
     this.#words.push(word);
-    this.#times.push(row.timeMs ?? 0);
-    this.#offsets.push(offset);
-    this.#entities.push(this.#entityNumber(row.entity));
+    this.#times.push(block.times[row] as number);
+    this.#offsets.push(block.offsets[row] as number);
+    this.#entities.push(this.#entityNumber(block.entities[row] ?? ""));
   }
 
   #entityNumber(entity: string): number {
@@ -243,6 +242,37 @@ export class Session {
 
 function shownNumber(value: number): string {
   return Number.isNaN(value) ? "missing" : String(Number(value.toPrecision(6)));
+}
+
+/** Rows that wait to be scored, as the module wants them. */
+class Block {
+  length = 0;
+  readonly entities: string[] = [];
+  readonly times = new Float64Array(BLOCK_ROWS);
+  readonly offsets = new Float64Array(BLOCK_ROWS);
+  readonly inputs: Float64Array;
+  originals: (() => string)[] = [];
+  #width: number;
+
+  constructor(width: number) {
+    this.#width = width;
+    this.inputs = new Float64Array(BLOCK_ROWS * width);
+  }
+
+  add(row: Row, offset: number, original: () => string): void {
+    this.entities[this.length] = row.entity;
+    this.times[this.length] = row.timeMs ?? 0;
+    this.offsets[this.length] = offset;
+    this.inputs.set(row.inputs, this.length * this.#width);
+    this.originals[this.length] = original;
+    this.length += 1;
+  }
+
+  /** Texts of rows that were scored are not held any longer. */
+  clear(): void {
+    this.length = 0;
+    this.originals = [];
+  }
 }
 
 type Numbers = Float64Array | Uint32Array;

@@ -52,12 +52,14 @@ async function score({ file, format, mapping }: ScoreRequest, progress: (value: 
   const { detector, info } = loaded;
   checkSize(file);
   const began = performance.now();
+  // Read whole, since its digest names the events; at most 100 MiB.
+  const data = await file.arrayBuffer();
   const schema = mapSchema(info.manifest.schema as Schema, mapping);
   const place = {
     detector: info.manifest.name,
     version: info.manifest.version,
     module: info.digest,
-    source: `file-${await digestOf(await file.arrayBuffer())}`,
+    source: `file-${await digestOf(data)}`,
   };
   const current = new Session(detector, info.manifest.schema as Schema, place);
   const skew = info.manifest.stream.skew_max_s ?? 3600;
@@ -73,12 +75,9 @@ async function score({ file, format, mapping }: ScoreRequest, progress: (value: 
     }
   };
   const takeText = format === "csv" ? csvTaker(schema, take) : jsonTaker(schema, take);
-  for await (const { text, bytes } of textOf(file)) {
-    // Pieces small enough that a slow module still shows progress.
-    for (let at = 0; at < text.length; at += PIECE) {
-      takeText.push(text.slice(at, at + PIECE));
-      progress({ rows: current.counts.rows, anomalous: current.counts.anomalous, bytes, bytesAll: file.size });
-    }
+  for (const { text, bytes } of textOf(new Uint8Array(data))) {
+    takeText.push(text);
+    progress({ rows: current.counts.rows, anomalous: current.counts.anomalous, bytes, bytesAll: file.size });
   }
   takeText.end();
   current.flush();
@@ -86,9 +85,6 @@ async function score({ file, format, mapping }: ScoreRequest, progress: (value: 
   session = current;
   return { counts: current.counts, tookMs: performance.now() - began, scoringMs: current.scoringMs, overview: current.overview(1600) };
 }
-
-/** Characters that are taken between two words of progress. */
-const PIECE = 1 << 16;
 
 type Take = (offset: number, read: () => Row, original: () => string) => void;
 

@@ -5,7 +5,7 @@ import type { FromWorker, ToWorker } from "./client";
 type Handler = (argument: never, progress: (value: unknown) => void) => unknown;
 
 /** Progress is told at most this often, so that telling costs nothing. */
-const PROGRESS_EVERY_MS = 60;
+const PROGRESS_EVERY_MS = 150;
 
 export function serve(handlers: Record<string, Handler>): void {
   const post = (message: FromWorker) => postMessage(message);
