@@ -1,7 +1,7 @@
 import type { Page } from "@playwright/test";
 import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { hostile } from "./modules";
+import { byHand } from "./modules";
 import { expect, give, test, workshop } from "./page";
 
 const rows = { name: "rows.csv", mimeType: "text/csv", buffer: Buffer.from(`x\n${"1\n2\n3\n".repeat(50)}`) };
@@ -18,7 +18,7 @@ async function goesOn(page: Page): Promise<void> {
 
 test("a module that imports is refused", async ({ open }) => {
   const page = await open("try");
-  await give(page, "Module", wasm(hostile("imports")));
+  await give(page, "Module", wasm(byHand("imports")));
   await expect(page.getByRole("alert")).toContainText("imports `env.clock`: a detector imports nothing");
   await goesOn(page);
 });
@@ -34,14 +34,14 @@ test("what is no module is refused", async ({ open }) => {
 
 test("a module that loops for ever while loading is stopped", async ({ open }) => {
   const page = await open("try");
-  await give(page, "Module", wasm(hostile("loops in prepare")));
+  await give(page, "Module", wasm(byHand("loops in prepare")));
   await expect(page.getByRole("alert")).toContainText("did not answer within 10 seconds and was stopped", { timeout: 20_000 });
   await goesOn(page);
 });
 
 test("a module that loops for ever while scoring is stopped", async ({ open }) => {
   const page = await open("try");
-  await give(page, "Module", wasm(hostile("loops in score")));
+  await give(page, "Module", wasm(byHand("loops in score")));
   await give(page, "Data", rows);
   await page.getByRole("button", { name: "Score all rows" }).click();
   await expect(page.getByRole("alert")).toContainText("did not answer within 10 seconds and was stopped", { timeout: 20_000 });
@@ -50,7 +50,7 @@ test("a module that loops for ever while scoring is stopped", async ({ open }) =
 
 test("a module that traps on every row gives dead letters", async ({ open }) => {
   const page = await open("try");
-  await give(page, "Module", wasm(hostile("traps")));
+  await give(page, "Module", wasm(byHand("traps")));
   await give(page, "Data", rows);
   await page.getByRole("button", { name: "Score all rows" }).click();
   await expect(page.getByText("150 rows could not be read")).toBeVisible();
@@ -91,10 +91,15 @@ test("files in a wrong encoding or of a wrong kind are told apart", async ({ ope
   }
   // Latin-1 shows only where the first letter beyond ASCII stands.
   const latin = { name: "latin.csv", mimeType: "text/csv", buffer: Buffer.concat([Buffer.from(`x\n${"1\n".repeat(20)}`), Buffer.from([0xe9, 10])]) };
-  await give(page, "Module", wasm(hostile("traps")));
+  await give(page, "Module", wasm(byHand("traps")));
   await give(page, "Data", latin);
   await page.getByRole("button", { name: "Score all rows" }).click();
   await expect(page.getByRole("alert")).toContainText("not UTF-8");
+  // A quote that is never closed makes one row of all that follows.
+  const unclosed = { name: "quote.csv", mimeType: "text/csv", buffer: Buffer.from(`x\n1\n"${"2\n".repeat(2 << 20)}`) };
+  await give(page, "Data", unclosed);
+  await page.getByRole("button", { name: "Score all rows" }).click();
+  await expect(page.getByRole("alert")).toContainText("Is a quote left open?");
   await page.getByRole("link", { name: "Train" }).click();
   await give(page, "Data", latin);
   await expect(page.getByRole("alert")).toContainText("not UTF-8");

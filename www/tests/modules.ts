@@ -2,12 +2,13 @@
 
 const I32 = 0x7f;
 
-/** A module that loops for ever in one of its functions, or imports something. */
-export function hostile(what: "imports" | "loops in prepare" | "loops in score" | "traps"): Buffer {
+/** A module that loops for ever in one of its functions, imports something, traps, or gives its input back as the score. */
+export function byHand(what: "imports" | "loops in prepare" | "loops in score" | "traps" | "echoes"): Buffer {
   const imports = what === "imports";
   const forever = [0x03, 0x40, 0x0c, 0x00, 0x0b, 0x00];
   const answer = (value: number) => [0x41, ...signed(value)];
-  const bodies = [answer(1), what === "loops in prepare" ? forever : answer(LAYOUT), what === "traps" ? [0x00] : what === "loops in score" ? forever : answer(0)];
+  const scoring = { "loops in score": forever, traps: [0x00], echoes: ECHO, imports: answer(0), "loops in prepare": answer(0) };
+  const bodies = [answer(1), what === "loops in prepare" ? forever : answer(LAYOUT), scoring[what]];
   const first = imports ? 1 : 0;
   const exports = [
     [...text("memory"), 2, 0],
@@ -21,12 +22,34 @@ export function hostile(what: "imports" | "loops in prepare" | "loops in score" 
     ...section(5, vector([[0, 3]])),
     ...section(7, vector(exports)),
     ...section(10, vector(bodies.map((body) => sized([0, ...body, 0x0b])))),
-    ...section(11, vector([[0, ...answer(LAYOUT), 0x0b, ...sized(words([1, 0, 4096, 36864, 53248, 86016, 86016, 118784, 135168, 0]))]])),
+    ...section(11, vector([[0, ...answer(LAYOUT), 0x0b, ...sized(words([1, 0, 4096, 36864, INPUTS, SCORES, SCORES, VERDICTS, 135168, 0]))]])),
     ...section(0, [...text("twinge.manifest"), ...Buffer.from(JSON.stringify(MANIFEST))]),
   ]);
 }
 
 const LAYOUT = 16;
+const INPUTS = 53248;
+const SCORES = 86016;
+const VERDICTS = 118784;
+
+/** The address of row `$0`'s number in an array of eight or four bytes each. */
+const row = (shift: number) => [0x20, 0, 0x41, shift, 0x74];
+
+/**
+ * ```text
+ * loop while rows > 0: rows -= 1
+ *   scores[rows] = inputs[rows]; verdicts[rows] = inputs[rows] >= 1
+ * ```
+ * A score that is no number fails the call.
+ */
+const ECHO = [
+  ...[0x02, 0x40, 0x03, 0x40],
+  ...[0x20, 0, 0x45, 0x0d, 1],
+  ...[0x20, 0, 0x41, 1, 0x6b, 0x21, 0],
+  ...[...row(3), ...row(3), 0x2b, 3, ...unsigned(INPUTS), 0x39, 3, ...unsigned(SCORES)],
+  ...[...row(2), ...row(3), 0x2b, 3, ...unsigned(INPUTS), 0x44, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0x66, 0x36, 2, ...unsigned(VERDICTS)],
+  ...[0x0c, 0, 0x0b, 0x0b, 0x41, 0],
+];
 
 const MANIFEST = {
   abi: 1,

@@ -24,6 +24,11 @@ export class CsvParser {
     this.#delimiter = delimiter.charCodeAt(0);
   }
 
+  /** Characters of a row whose end has not come yet. */
+  get pending(): number {
+    return this.#rest.length;
+  }
+
   /** The rows that are whole with this piece of text. */
   *push(text: string): Generator<string[]> {
     this.#rest += text;

@@ -117,6 +117,7 @@ function csvTaker(schema: Schema, take: Take): Taker {
     push(text) {
       parser ??= new CsvParser(sniffDelimiter(text));
       for (const cells of parser.push(text)) takeRow(cells);
+      if (parser.pending > LINE_MAX) throw new FileError("The file has a row of more than 1 MiB, which is no event. Is a quote left open?");
     },
     end() {
       for (const cells of parser?.end() ?? []) takeRow(cells);
