@@ -4,6 +4,7 @@ mod action;
 mod agent;
 mod check;
 mod forward;
+mod linger;
 mod metrics;
 mod modbus;
 mod mqtt;
@@ -67,6 +68,10 @@ enum Verb {
     /// What waits to go up.
     #[command(subcommand)]
     Spool(spool::SpoolVerb),
+    /// Machine code for the module on standard input: how an agent compiles.
+    #[cfg(feature = "compiler")]
+    #[command(hide = true)]
+    Compile,
 }
 
 /// Directory of state where nothing is said.
@@ -81,6 +86,7 @@ const DEFAULTS: Defaults = Defaults {
     sink_retry: Duration::MAX,
     silence: true,
     journal_mib: 256,
+    compile_verb: if cfg!(feature = "compiler") { Some("compile") } else { None },
 };
 
 fn main() -> ExitCode {
@@ -88,6 +94,8 @@ fn main() -> ExitCode {
         Verb::Run(flags) => program::main(&flags, &DEFAULTS, Box::new(extend)),
         Verb::Check { flags, offline } => check::main(&flags, offline),
         Verb::Status { state, json } => status::main(&state, json),
+        #[cfg(feature = "compiler")]
+        Verb::Compile => twinge_stream::own_code::compile(),
         Verb::Spool(verb) => {
             logging::start();
             match verb.run() {

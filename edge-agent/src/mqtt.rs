@@ -1,9 +1,11 @@
 //! Messages of a broker into the journal. One is acknowledged only when it is on disk: while the
 //! journal has no room, the broker keeps what it has.
 
+use crate::linger::Linger;
 use crate::topics::Topic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use twinge_contract::event::Attributes;
 use twinge_contract::time::to_rfc3339;
@@ -35,11 +37,13 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) {
     let mut group = Vec::new();
+    let (began, mut linger) = (Instant::now(), Linger::new());
     loop {
-        let count = tokio::select! {
+        tokio::select! {
             () = stop.cancelled() => return,
-            count = messages.next_many(&mut group, GROUP) => count,
-        };
+            () = gathered(&messages, &mut linger, began) => {}
+        }
+        let count = messages.next_many(&mut group, GROUP).await;
         if count == 0 {
             return;
         }
@@ -60,6 +64,15 @@ pub(crate) async fn run(
         taken.events.fetch_add(accepted as u64, Ordering::Relaxed);
         taken.oversize.fetch_add((wanted - accepted) as u64, Ordering::Relaxed);
         messages.ack(receipts);
+        linger.acknowledged(count, began.elapsed());
+    }
+}
+
+/// Waits until the messages that wait are worth a sync.
+async fn gathered(messages: &Messages, linger: &mut Linger, began: Instant) {
+    while messages.ready().await < GROUP && !messages.is_full() {
+        let Some(pause) = linger.wait(messages.waiting(), began.elapsed()) else { return };
+        sleep(pause).await;
     }
 }
 

@@ -8,7 +8,8 @@ use device::{Device, get, post, wait_for};
 use serde_json::Value;
 use std::fs;
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 #[test]
 fn a_wrong_key_is_named_with_file_line_and_the_nearest() {
@@ -150,4 +151,54 @@ fn a_log_is_followed_over_its_rotation() {
         verdicts.iter().map(|one| one["subject"].as_str().unwrap().to_owned()).collect()
     };
     wait_for(|| subjects().len() == 50, || agent.log());
+}
+
+/// The standard build compiles a module once, and believes no code but its own.
+#[test]
+fn a_module_is_compiled_once_and_code_that_was_changed_is_made_anew() {
+    let device = Device::new();
+    device.configure("");
+    let run = |entity: &str| {
+        let mut agent = device.start();
+        assert_eq!(post(&agent, &format!("{{\"entity\":\"{entity}\",\"x\":0.5}}\n")), 202);
+        agent.kill();
+    };
+    run("a");
+    let kept = device.path("state/compiled/artefacts");
+    let Some(code) = find(&kept, "cwasm") else {
+        assert!(!kept.exists(), "a build that only interprets keeps nothing");
+        return;
+    };
+    let (bytes, made) = (fs::read(&code).unwrap(), modified(&code));
+    run("b");
+    assert_eq!(modified(&code), made, "kept code is used, and not made again");
+    let mut changed = bytes.clone();
+    let middle = changed.len() / 2;
+    changed[middle] ^= 1;
+    fs::write(&code, &changed).unwrap();
+    run("c");
+    assert_eq!(fs::read(&code).unwrap(), bytes, "code that was changed is made anew");
+    // Another device's key: a state directory that was copied without it.
+    fs::remove_file(device.path("state/device.key")).unwrap();
+    let statement = find(&kept, "json").unwrap();
+    let signed = fs::read(&statement).unwrap();
+    run("d");
+    assert_ne!(fs::read(&statement).unwrap(), signed, "the new key signs");
+}
+
+fn modified(path: &Path) -> SystemTime {
+    fs::metadata(path).unwrap().modified().unwrap()
+}
+
+/// The first file below a directory with an extension.
+fn find(directory: &Path, extension: &str) -> Option<PathBuf> {
+    let entries = fs::read_dir(directory).ok()?.map(|entry| entry.unwrap().path());
+    let mut entries: Vec<_> = entries.collect();
+    entries.sort();
+    entries.into_iter().find_map(|path| {
+        if path.is_dir() {
+            return find(&path, extension);
+        }
+        (path.extension()? == extension).then_some(path)
+    })
 }

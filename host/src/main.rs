@@ -36,6 +36,7 @@ const DEFAULTS: Defaults = Defaults {
     sink_retry: Duration::from_secs(30),
     silence: false,
     journal_mib: 1024,
+    compile_verb: None,
 };
 
 fn main() -> ExitCode {

@@ -2,77 +2,86 @@
 //!
 //! Deadlines are counted in ticks of a clock, which compiled code looks at in every loop and call.
 
+use crate::clock::{Clock, TICK};
 use crate::code::{Code, Instance, TABLE_ELEMENTS_MAX, TABLES_MAX};
 use crate::load::{Limits, LoadError};
 use crate::scorer::CallError;
 use crate::settings;
 use std::sync::{Arc, OnceLock};
-use std::thread;
 use std::time::Duration;
 use twinge_contract::abi;
 use wasmtime::{
     ExternType, Memory, Store, StoreLimits, StoreLimitsBuilder, Trap, TypedFunc, ValType,
 };
 
-/// How often the clock that deadlines are measured by advances.
-const TICK: Duration = Duration::from_millis(5);
-
 /// wasmtime and its clock, which begin when they are first needed; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Runtime(Arc<OnceLock<wasmtime::Engine>>);
+pub(crate) struct Runtime(Arc<OnceLock<Begun>>);
+
+#[derive(Debug)]
+struct Begun {
+    engine: wasmtime::Engine,
+    clock: Clock,
+}
 
 impl Runtime {
-    /// The engine, started if need be.
-    pub(crate) fn engine(&self) -> Result<&wasmtime::Engine, LoadError> {
-        if let Some(engine) = self.0.get() {
-            return Ok(engine);
+    fn begun(&self) -> Result<&Begun, LoadError> {
+        if let Some(begun) = self.0.get() {
+            return Ok(begun);
         }
         let engine = wasmtime::Engine::new(&settings::config())
             .map_err(|error| LoadError::Engine(error.into()))?;
-        start_clock(&engine);
+        let weak = engine.weak();
+        let clock = Clock::start(move || {
+            if let Some(engine) = weak.upgrade() {
+                engine.increment_epoch();
+            }
+        });
         // Of two threads that come here at once one has made an engine for nothing, and the clock
         // of that one ends with it.
-        Ok(self.0.get_or_init(|| engine))
+        Ok(self.0.get_or_init(|| Begun { engine, clock }))
+    }
+
+    /// The engine, started if need be.
+    pub(crate) fn engine(&self) -> Result<&wasmtime::Engine, LoadError> {
+        self.begun().map(|begun| &begun.engine)
+    }
+
+    /// Code of the engine, with what bounds its calls.
+    pub(crate) fn code(&self, module: wasmtime::Module) -> Result<Compiled, LoadError> {
+        Ok(Compiled { module, clock: self.begun()?.clock.clone() })
     }
 
     /// Compiles a module.
     #[cfg(feature = "compiler")]
-    pub(crate) fn compile(&self, module: &[u8]) -> Result<wasmtime::Module, LoadError> {
-        wasmtime::Module::new(self.engine()?, module)
-            .map_err(|error| LoadError::Compile(error.into()))
+    pub(crate) fn compile(&self, module: &[u8]) -> Result<Compiled, LoadError> {
+        let compiled = wasmtime::Module::new(self.engine()?, module)
+            .map_err(|error| LoadError::Compile(error.into()))?;
+        self.code(compiled)
     }
 }
 
-/// Deadlines count ticks of this clock. It ends with the engine.
-fn start_clock(engine: &wasmtime::Engine) {
-    let weak = engine.weak();
-    let tick = move || {
-        while let Some(engine) = weak.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            thread::sleep(TICK);
-        }
-    };
-    thread::Builder::new()
-        .name("twinge-clock".into())
-        .spawn(tick)
-        .expect("a thread can be started");
+/// A module's machine code.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    module: wasmtime::Module,
+    clock: Clock,
 }
 
-impl Code for wasmtime::Module {
+impl Code for Compiled {
     fn import(&self) -> Option<String> {
-        self.imports().next().map(|import| format!("{}.{}", import.module(), import.name()))
+        self.module.imports().next().map(|import| format!("{}.{}", import.module(), import.name()))
     }
 
     fn has_memory(&self, name: &str) -> bool {
-        match self.get_export(name) {
+        match self.module.get_export(name) {
             Some(ExternType::Memory(memory)) => !memory.is_shared() && !memory.is_64(),
             _ => false,
         }
     }
 
     fn has_function(&self, name: &str, parameters: usize) -> bool {
-        let Some(ExternType::Func(function)) = self.get_export(name) else {
+        let Some(ExternType::Func(function)) = self.module.get_export(name) else {
             return false;
         };
         function.params().len() == parameters
@@ -86,6 +95,7 @@ impl Code for wasmtime::Module {
 }
 
 struct Running {
+    clock: Clock,
     store: Store<StoreLimits>,
     memory: Memory,
     version: TypedFunc<(), i32>,
@@ -94,7 +104,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(code: &wasmtime::Module, limits: &Limits, time: Duration) -> Result<Self, CallError> {
+    fn start(code: &Compiled, limits: &Limits, time: Duration) -> Result<Self, CallError> {
         let limits = StoreLimitsBuilder::new()
             .memory_size(limits.memory_bytes_max)
             .table_elements(TABLE_ELEMENTS_MAX)
@@ -102,16 +112,19 @@ impl Running {
             .memories(1)
             .tables(TABLES_MAX)
             .build();
-        let mut store = Store::new(code.engine(), limits);
+        let mut store = Store::new(code.module.engine(), limits);
         store.limiter(|limits| limits);
         store.set_epoch_deadline(ticks(time));
-        let instance = wasmtime::Instance::new(&mut store, code, &[]).map_err(call_error)?;
+        let call = code.clock.call();
+        let instance =
+            wasmtime::Instance::new(&mut store, &code.module, &[]).map_err(call_error)?;
+        drop(call);
         let memory =
             instance.get_memory(&mut store, abi::MEMORY).ok_or(CallError::Layout("no memory"))?;
         let version = instance.get_typed_func(&mut store, abi::ABI).map_err(call_error)?;
         let prepare = instance.get_typed_func(&mut store, abi::PREPARE).map_err(call_error)?;
         let score = instance.get_typed_func(&mut store, abi::SCORE).map_err(call_error)?;
-        Ok(Self { store, memory, version, prepare, score })
+        Ok(Self { clock: code.clock.clone(), store, memory, version, prepare, score })
     }
 }
 
@@ -121,14 +134,17 @@ impl Instance for Running {
     }
 
     fn version(&mut self) -> Result<i32, CallError> {
+        let _call = self.clock.call();
         self.version.call(&mut self.store, ()).map_err(call_error)
     }
 
     fn prepare(&mut self, rows: u32, states: u32) -> Result<u32, CallError> {
+        let _call = self.clock.call();
         self.prepare.call(&mut self.store, (rows, states)).map_err(call_error)
     }
 
     fn score(&mut self, rows: u32, states: u32, flags: u32) -> Result<i32, CallError> {
+        let _call = self.clock.call();
         self.score.call(&mut self.store, (rows, states, flags)).map_err(call_error)
     }
 

@@ -12,8 +12,9 @@
 //! `native.rs` only.
 
 mod batch;
-mod code;
 #[cfg(feature = "artefacts")]
+mod clock;
+mod code;
 mod compiled;
 mod inspect;
 #[cfg(feature = "interpreter")]

@@ -128,11 +128,22 @@ impl Engine {
         module: &VerifiedModule,
         target: Option<&str>,
     ) -> Result<Precompiled, LoadError> {
+        self.load(module)?;
+        self.machine_code(module, target)
+    }
+
+    /// The same without loading the module first, for whoever loads what comes out before it counts.
+    #[cfg(feature = "compiler")]
+    pub fn machine_code(
+        &self,
+        module: &VerifiedModule,
+        target: Option<&str>,
+    ) -> Result<Precompiled, LoadError> {
+        self.inspect(module)?;
         let host = own_identity().target;
         let triple = target.unwrap_or(&host);
         let target =
             Target::parse(triple).ok_or_else(|| ArtefactError::UnknownTarget(triple.to_owned()))?;
-        self.load(module)?;
         let compiler = compiler_for(target)?;
         let bytes = compiler.precompile_module(module.bytes()).map_err(|source| {
             ArtefactError::Compile { target: target.triple().to_owned(), source: source.into() }
@@ -160,7 +171,7 @@ impl Engine {
         }
         let compiled = native::deserialize(self.runtime.engine()?, artefact)
             .map_err(|error| ArtefactError::Refused(error.into()))?;
-        self.admit(Arc::new(compiled), manifest, module.digest())
+        self.admit(Arc::new(self.runtime.code(compiled)?), manifest, module.digest())
     }
 
     /// A build that only interprets refuses every artefact.

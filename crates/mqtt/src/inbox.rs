@@ -162,6 +162,31 @@ pub struct Messages {
 }
 
 impl Messages {
+    /// Waits until a message waits to be taken, and returns how many do; 0 means that the driver has
+    /// stopped.
+    pub async fn ready(&self) -> usize {
+        loop {
+            let (waiting, closed) = {
+                let queue = lock(&self.inbox.queue);
+                (queue.messages.len(), queue.closed)
+            };
+            if waiting > 0 || closed {
+                return waiting;
+            }
+            self.inbox.filled.notified().await;
+        }
+    }
+
+    /// How many messages wait to be taken.
+    pub fn waiting(&self) -> usize {
+        lock(&self.inbox.queue).messages.len()
+    }
+
+    /// Whether nothing is read from the connection until messages are taken.
+    pub fn is_full(&self) -> bool {
+        self.inbox.is_full()
+    }
+
     /// The next message; none when the driver has stopped.
     pub async fn next(&mut self) -> Option<Message> {
         let mut one = Vec::with_capacity(1);

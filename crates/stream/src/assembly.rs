@@ -54,6 +54,9 @@ pub struct Plan {
     pub allow_unsigned: bool,
     /// Whether signed machine code may run in place of what it was compiled from.
     pub allow_native: bool,
+    /// The argument by which this program compiles a module apart from what it does, where it keeps
+    /// what is compiled.
+    pub compile_verb: Option<&'static str>,
     /// Where events come from.
     pub input: Input,
     /// Where HTTP is served.

@@ -7,6 +7,8 @@ use crate::device::DeviceIdentity;
 use crate::follower::{Follower, Told};
 use crate::lane::{Lane, LaneOutputs, LaneSilence};
 use crate::modules::{ModuleCache, ModuleError};
+#[cfg(feature = "compiler")]
+use crate::own_code::OwnCode;
 use crate::pump::{Reports, Wanted};
 use crate::reporter::{Heard, Reporter};
 use crate::rights::{self, Asking};
@@ -81,6 +83,8 @@ impl Detectors {
         let trust = Trust::open(plan.anchor.clone(), &plan.state, Arc::clone(disk))?;
         let cache = ModuleCache::open(engine, &modules, trust.clone(), plan.allow_unsigned)?
             .allowing_native(plan.allow_native);
+        #[cfg(feature = "compiler")]
+        let cache = cache.keeping_code(OwnCode::of(plan, disk.as_ref())?);
         let mut this = Self {
             all: Vec::new(),
             cache: Arc::new(Mutex::new(cache)),

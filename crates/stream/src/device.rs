@@ -107,7 +107,8 @@ impl DeviceIdentity {
     }
 }
 
-fn key(path: &Path, disk: &dyn Disk) -> Result<SigningKey, DeviceError> {
+/// The key in a file, made on the first start.
+pub(crate) fn key(path: &Path, disk: &dyn Disk) -> Result<SigningKey, DeviceError> {
     let error = |source| DeviceError::File { path: path.to_owned(), source };
     match disk.read(path) {
         Ok(bytes) => SigningKey::from_text(&String::from_utf8_lossy(&bytes))

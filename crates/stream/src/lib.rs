@@ -25,6 +25,8 @@ pub mod logging;
 pub mod metrics;
 pub mod modules;
 pub mod outlet;
+#[cfg(feature = "compiler")]
+pub mod own_code;
 pub mod partitions;
 pub mod program;
 pub mod pump;

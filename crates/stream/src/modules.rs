@@ -1,5 +1,7 @@
 //! Modules from a file or a registry, kept in a cache so that a restart needs neither.
 
+#[cfg(feature = "compiler")]
+use crate::own_code::OwnCode;
 use crate::trust::Trust;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -118,6 +120,9 @@ pub struct ModuleCache {
     allow_unsigned: bool,
     /// Whether signed machine code may run in place of what it was compiled from.
     allow_native: bool,
+    /// What this device compiled itself, where it keeps that.
+    #[cfg(feature = "compiler")]
+    own: Option<OwnCode>,
     loaded: HashMap<Digest, Module>,
 }
 
@@ -131,7 +136,23 @@ impl ModuleCache {
     ) -> Result<Self, ModuleError> {
         let store = Arc::new(Directory::open(directory)?);
         let loaded = HashMap::new();
-        Ok(Self { engine, store, trust, allow_unsigned, allow_native: false, loaded })
+        Ok(Self {
+            engine,
+            store,
+            trust,
+            allow_unsigned,
+            allow_native: false,
+            #[cfg(feature = "compiler")]
+            own: None,
+            loaded,
+        })
+    }
+
+    /// Keeps what is compiled, from now on.
+    #[cfg(feature = "compiler")]
+    #[must_use]
+    pub fn keeping_code(self, own: Option<OwnCode>) -> Self {
+        Self { own, ..self }
     }
 
     /// Takes precompiled artefacts that a native key signed, from now on.
@@ -149,7 +170,7 @@ impl ModuleCache {
             Some(envelope) => VerifiedModule::verify(bytes, envelope, &self.trust.keyring())
                 .map_err(|source| FileError::Untrusted { path: path.to_owned(), source })?,
         };
-        let module = self.load(&verified)?;
+        let module = self.load(&verified).await?;
         self.keep(&verified, envelope.as_ref()).await?;
         Ok(module)
     }
@@ -197,7 +218,7 @@ impl ModuleCache {
                 ),
             }
         }
-        self.load(verified)
+        self.load(verified).await
     }
 
     /// The artefact from the cache, else from the registry, and then kept.
@@ -226,12 +247,28 @@ impl ModuleCache {
         Ok(Some(module))
     }
 
-    fn load(&mut self, verified: &VerifiedModule) -> Result<Module, ModuleError> {
+    async fn load(&mut self, verified: &VerifiedModule) -> Result<Module, ModuleError> {
         let digest = verified.digest();
-        let module =
-            self.engine.load(verified).map_err(|source| ModuleError::Load { digest, source })?;
+        let module = match self.load_own(verified).await {
+            Some(module) => module,
+            None => {
+                self.engine.load(verified).map_err(|source| ModuleError::Load { digest, source })?
+            }
+        };
         self.loaded.insert(digest, module.clone());
         Ok(module)
+    }
+
+    #[cfg(feature = "compiler")]
+    async fn load_own(&self, verified: &VerifiedModule) -> Option<Module> {
+        self.own.as_ref()?.load(&self.engine, verified).await
+    }
+
+    /// A build that compiles nothing keeps nothing.
+    #[cfg(not(feature = "compiler"))]
+    #[expect(clippy::unused_self, clippy::unused_async, reason = "the shape it has elsewhere")]
+    async fn load_own(&self, _: &VerifiedModule) -> Option<Module> {
+        None
     }
 
     async fn keep(

@@ -37,6 +37,8 @@ pub struct Defaults {
     pub silence: bool,
     /// MiB that the journal may take.
     pub journal_mib: u64,
+    /// The argument by which the program compiles a module, where it keeps what is compiled.
+    pub compile_verb: Option<&'static str>,
 }
 
 /// Flags that the programs share.
@@ -427,6 +429,7 @@ impl Settings {
             anchor,
             allow_unsigned: self.allow_unsigned,
             allow_native: self.allow_native,
+            compile_verb: defaults.compile_verb,
             input,
             listen: self.listen,
             settings: pump::Settings {

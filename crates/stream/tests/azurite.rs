@@ -212,6 +212,7 @@ async fn an_agent_without_any_rights_follows_its_channel_and_reports() {
         anchor: Anchor::Root(Box::new(world.keys.root())),
         allow_unsigned: false,
         allow_native: false,
+        compile_verb: None,
         input: Input::Pushed,
         listen: Some("127.0.0.1:0".parse().unwrap()),
         settings: Settings::default(),

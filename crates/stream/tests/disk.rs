@@ -58,6 +58,7 @@ fn plan(directory: &Path) -> Plan {
         anchor: Anchor::default(),
         allow_unsigned: true,
         allow_native: false,
+        compile_verb: None,
         input: Input::Pushed,
         listen: None,
         settings: Settings {
