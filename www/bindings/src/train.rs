@@ -51,6 +51,7 @@ pub fn to_toml(config: &str) -> Result<String, String> {
 /// Trains on data by a `detector.toml`. `progress`, if there is one, is called with a step and the
 /// share of it that is done.
 #[wasm_bindgen]
+#[expect(clippy::needless_pass_by_value, reason = "wasm-bindgen hands over what is optional")]
 pub fn train(
     data: &[u8],
     file_name: &str,
