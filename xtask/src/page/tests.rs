@@ -78,7 +78,12 @@ pub(super) fn kinds(arguments: &Kinds) -> Result<()> {
     build::build()?;
     let kinds = make_kinds(arguments.events)?;
     let mut browse = browse(&browsers, "tests");
-    succeed(browse.args(["--grep", "kinds:"]).env("TWINGE_KINDS", kinds).env("TWINGE_PATIENCE_S", "1800"))
+    succeed(
+        browse
+            .args(["--grep", "kinds:"])
+            .env("TWINGE_KINDS", kinds)
+            .env("TWINGE_PATIENCE_S", "1800"),
+    )
 }
 
 /// Playwright on a project of its configuration.
