@@ -67,7 +67,7 @@ fn verdicts_arrive_live_and_the_token_is_needed_to_send() {
     assert_eq!(send(&address, Some("a token of some lengtX"), &event).0, 401);
     assert_eq!(send(&address, Some(TOKEN), "\n").0, 400);
     let (status, answer) = send(&address, Some(TOKEN), &format!("{event}\n{{oops"));
-    assert!(status == 202 && answer.contains("2"), "{answer}");
+    assert!(status == 202 && answer.contains('2'), "{answer}");
 
     let data = lines.find_map(|line| line.unwrap().strip_prefix("data: ").map(str::to_owned));
     let update: Value = serde_json::from_str(&data.unwrap()).unwrap();
