@@ -9,7 +9,7 @@
 
 mod device;
 
-use device::{Device, PATIENCE, client, get, wait_for};
+use device::{Device, PATIENCE, client, get, wait_for, wait_while_it_grows};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 use serde_json::Value;
@@ -118,14 +118,16 @@ async fn killed_under_load_while_the_way_up_comes_and_goes_nothing_is_lost() {
             upstream.restart();
         }
     }
-    let missing = || {
-        let seen = seen.lock().unwrap();
-        let missing = |number: &usize| !seen.contains_key(&format!("e{number}"));
-        (0..sent).filter(missing).collect::<Vec<_>>()
-    };
-    wait_for(
-        || missing().is_empty(),
-        || format!("no verdict upstream of {:?} of {sent}\n{}", missing(), agent.log()),
+    let is_seen = |number: &usize| seen.lock().unwrap().contains_key(&format!("e{number}"));
+    // What waits on disk takes its time; what is lost shows by nothing more coming.
+    wait_while_it_grows(|| (0..sent).all(|number| is_seen(&number)), || seen.lock().unwrap().len());
+    let missing: Vec<_> = (0..sent).filter(|number| !is_seen(number)).collect();
+    assert!(
+        missing.is_empty(),
+        "no verdict upstream of {} of {sent}, such as {:?}\n{}",
+        missing.len(),
+        &missing[..missing.len().min(9)],
+        agent.log()
     );
     let twice: Vec<_> = seen
         .lock()

@@ -85,6 +85,18 @@ pub(crate) fn wait_for(mut condition: impl FnMut() -> bool, told: impl Fn() -> S
     }
 }
 
+/// Waits for a condition for as long as `count` grows.
+pub(crate) fn wait_while_it_grows(mut condition: impl FnMut() -> bool, count: impl Fn() -> usize) {
+    let (mut before, mut since) = (count(), Instant::now());
+    while !condition() && since.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(10));
+        let now = count();
+        if now > before {
+            (before, since) = (now, Instant::now());
+        }
+    }
+}
+
 /// The body of a page of the agent.
 pub(crate) fn get(agent: &Running, path: &str) -> String {
     let mut answer = ureq::get(format!("http://{}{path}", agent.address())).call().unwrap();
