@@ -154,9 +154,10 @@ impl<'a> Bench<'a> {
         let config = self.workshop.path(&format!("{name}.toml"));
         let text = format!(
             "state = \"{}\"\nallow_unsigned = true\nlisten = \"127.0.0.1:0\"\ndevice = \"bench\"\n{more}\
-             [[detector]]\nmodule = \"{}\"\n[mqtt]\nbroker = \"{}\"\nclient_id = \"agent\"\n\
+             dead_letters = \"{}\"\n[[detector]]\nmodule = \"{}\"\n[mqtt]\nbroker = \"{}\"\nclient_id = \"agent\"\n\
              [[mqtt.topic]]\npattern = \"in/{{entity}}\"\n",
             self.workshop.path(&format!("{name}.state")).display(),
+            self.workshop.path("dead.ndjson").display(),
             self.workshop.module.display(),
             broker.url()
         );
