@@ -158,7 +158,7 @@ fn store_on_azurite() -> Result<Done> {
         Err(missing) => return Ok(Done::Skipped(missing)),
     };
     let mut test = cargo(["test", "--quiet", "--workspace", "--test", "azurite"]);
-    test.args(["--test", "attacks", "--features", "twinge-registry/contract-suite"]);
+    test.args(["--test", "attacks"]);
     succeed(test.env("TWINGE_TEST_AZURITE", &azurite.connection_string))?;
     Ok(Done::Passed)
 }

@@ -15,6 +15,7 @@ mod batch;
 #[cfg(feature = "artefacts")]
 mod clock;
 mod code;
+#[cfg(feature = "artefacts")]
 mod compiled;
 mod inspect;
 #[cfg(feature = "interpreter")]
