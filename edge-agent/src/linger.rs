@@ -10,7 +10,7 @@ use std::time::Duration;
 /// From one sync to the next, while messages trickle in.
 const PERIOD: Duration = Duration::from_millis(50);
 
-/// How often it is looked whether more came.
+/// Between two looks that tell whether more comes.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// A broker that waits for acknowledgements sends at least this fast once it has them: 5,000
@@ -47,15 +47,20 @@ impl Linger {
         self.is_quiet = waiting == self.seen;
         self.seen = waiting;
         let since = now.saturating_sub(self.acknowledged);
-        let limit = self.window.or(self.stalled_at);
-        if limit.is_some_and(|limit| waiting >= limit) {
-            let is_eager = since <= LOOK + EAGER * u32::try_from(waiting).unwrap_or(u32::MAX);
-            self.window = if is_eager { limit } else { None };
-            if is_eager {
+        let left = PERIOD.checked_sub(since).filter(|left| !left.is_zero());
+        if let Some(limit) = self.window.or(self.stalled_at) {
+            let is_eager = since <= LOOK + EAGER * u32::try_from(limit).unwrap_or(u32::MAX);
+            if is_eager && waiting >= limit {
+                self.window = Some(limit);
                 return None;
             }
+            if is_eager {
+                return left.map(|left| left.min(LOOK));
+            }
+            self.window = None;
         }
-        PERIOD.checked_sub(since).filter(|left| !left.is_zero()).map(|left| left.min(LOOK))
+        // Once more shortly before the end, to see whether the broker has stopped sending.
+        left.map(|left| if left > LOOK { left.saturating_sub(LOOK) } else { left })
     }
 
     /// Messages were acknowledged, and the broker may send again.
