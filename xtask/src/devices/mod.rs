@@ -91,7 +91,7 @@ pub(crate) fn test(selection: &Selection) -> Result<Vec<String>> {
     let mut missing = Vec::new();
     for (target, build) in selection.pairs() {
         match build::make(target, build)? {
-            Ok(agent) => missing.extend(emulate::check(target, &agent)?),
+            Ok(agent) => missing.extend(emulate::check(target, build, &agent)?),
             Err(why) => missing.push(why),
         }
     }
