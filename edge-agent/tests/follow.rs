@@ -17,8 +17,6 @@ use twinge_registry::{Author, Directory, KnownSerial, Name, Registry};
 use twinge_testkit::program::{self, Running};
 use twinge_trust::{Digest, Keyring, Role, SigningKey, Statement, TrustedKey};
 
-const PATIENCE: Duration = Duration::from_mins(1);
-
 struct Fleet {
     directory: TempDir,
     key: SigningKey,
@@ -105,14 +103,18 @@ impl Fleet {
     fn send_until_champion(&mut self, agent: &Agent, digest: &Digest) {
         let began = Instant::now();
         while agent.status()["champion"] != json!(digest) {
-            assert!(began.elapsed() < PATIENCE, "no swap to {digest}: {}", agent.status());
+            assert!(
+                began.elapsed() < program::patience(),
+                "no swap to {digest}: {}",
+                agent.status()
+            );
             let until = (self.sent + 100).min(self.events.len());
             assert!(self.sent < until, "events ran out before the swap");
             agent.send(&self.events[self.sent..until]);
             self.sent = until;
             // Accepted is not scored: what the swap waits for must not be spent in advance.
             while agent.status()["offset"].as_u64() < Some(self.sent as u64) {
-                assert!(began.elapsed() < PATIENCE, "not scored: {}", agent.status());
+                assert!(began.elapsed() < program::patience(), "not scored: {}", agent.status());
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
@@ -177,7 +179,7 @@ fn wait_for_verdicts(fleet: &Fleet) {
     };
     while by_origin() < fleet.sent {
         assert!(
-            began.elapsed() < PATIENCE,
+            began.elapsed() < program::patience(),
             "{} of {} events have a verdict",
             by_origin(),
             fleet.sent

@@ -101,7 +101,11 @@ fn an_entity_that_stops_is_a_finding_of_its_own() {
     };
     let mut round = 0;
     while silent().is_none() {
-        assert!(began.elapsed() < device::PATIENCE, "no silence was found\n{}", agent.log());
+        assert!(
+            began.elapsed() < twinge_testkit::program::patience(),
+            "no silence was found\n{}",
+            agent.log()
+        );
         let both = "{\"entity\":\"a\",\"x\":0.5}\n{\"entity\":\"b\",\"x\":0.5}\n";
         // After thirty rounds, only one of the two goes on.
         let one = "{\"entity\":\"a\",\"x\":0.5}\n";

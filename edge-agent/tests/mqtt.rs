@@ -9,7 +9,7 @@
 
 mod device;
 
-use device::{Device, PATIENCE, client, get, wait_for, wait_while_it_grows};
+use device::{Device, client, get, wait_for, wait_while_it_grows};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 use serde_json::Value;
@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use twinge_mqtt::testing::Mosquitto;
 use twinge_mqtt::{Messages, Options, Outgoing, Publisher};
+use twinge_testkit::program::patience;
 
 /// Verdicts by entity: the ids that each has.
 type Seen = Arc<Mutex<BTreeMap<String, BTreeSet<String>>>>;
@@ -69,7 +70,7 @@ async fn wait_for_the_subscription(publisher: &Publisher, seen: &Seen) {
         if !seen.lock().unwrap().is_empty() {
             return;
         }
-        assert!(began.elapsed() < PATIENCE, "the agent does not subscribe");
+        assert!(began.elapsed() < patience(), "the agent does not subscribe");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -204,7 +205,7 @@ async fn actions_follow_from_bad_findings_and_not_from_others() {
     assert_eq!(device::post(&agent, events), 202);
     let mut got = Vec::new();
     while got.len() < 2 {
-        let message = tokio::time::timeout(PATIENCE, commands.next()).await.unwrap().unwrap();
+        let message = tokio::time::timeout(patience(), commands.next()).await.unwrap().unwrap();
         got.push((message.topic, String::from_utf8(message.payload.to_vec()).unwrap()));
     }
     assert_eq!(

@@ -19,8 +19,6 @@ use twinge_testkit::program::{self, Running};
 use twinge_testkit::{Keys, Kind, MadeModule, statement};
 use twinge_trust::Digest;
 
-const PATIENCE: Duration = Duration::from_mins(1);
-
 /// As the promise is: so many events after the first bad verdict, the other module acts again.
 const RETURN_EVENTS_MAX: usize = 200;
 
@@ -106,7 +104,11 @@ impl Device {
     fn send_until_acting(&mut self, digest: &str) {
         let began = Instant::now();
         while self.status()["champion"] != *digest {
-            assert!(began.elapsed() < PATIENCE, "not acting on {digest}: {}", self.status());
+            assert!(
+                began.elapsed() < program::patience(),
+                "not acting on {digest}: {}",
+                self.status()
+            );
             self.send(50, 0.25);
             self.wait_until_scored();
         }
@@ -115,7 +117,7 @@ impl Device {
     fn wait_until_scored(&self) {
         let began = Instant::now();
         while self.status()["offset"].as_u64() < Some(self.sent as u64) {
-            assert!(began.elapsed() < PATIENCE, "not scored: {}", self.status());
+            assert!(began.elapsed() < program::patience(), "not scored: {}", self.status());
             std::thread::sleep(Duration::from_millis(1));
         }
     }

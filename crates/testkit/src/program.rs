@@ -14,6 +14,13 @@ const LINES_KEPT: usize = 200;
 /// its arguments, such as an emulator and what it runs.
 const OTHER_PROGRAM: &str = "TWINGE_TEST_AGENT";
 
+/// Longest that a test waits for a program: longer for another one than was built here, which may run
+/// beneath an emulator.
+pub fn patience() -> Duration {
+    let is_another = std::env::var_os(OTHER_PROGRAM).is_some();
+    Duration::from_mins(if is_another { 10 } else { 1 })
+}
+
 /// The command of the program at `built`, or of the one that is to be tested in its place.
 pub fn command(built: &str) -> Command {
     let other = std::env::var(OTHER_PROGRAM).unwrap_or_default();

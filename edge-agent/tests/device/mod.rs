@@ -15,10 +15,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use twinge_mqtt::testing::Mosquitto;
 use twinge_mqtt::{Messages, Publisher};
-use twinge_testkit::program::{Running, command};
+use twinge_testkit::program::{Running, command, patience};
 use twinge_testkit::{Kind, MadeModule};
-
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A device in a directory of its own.
 pub(crate) struct Device {
@@ -80,7 +78,7 @@ impl Device {
 pub(crate) fn wait_for(mut condition: impl FnMut() -> bool, told: impl Fn() -> String) {
     let began = Instant::now();
     while !condition() {
-        assert!(began.elapsed() < PATIENCE, "{}", told());
+        assert!(began.elapsed() < patience(), "{}", told());
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -88,7 +86,7 @@ pub(crate) fn wait_for(mut condition: impl FnMut() -> bool, told: impl Fn() -> S
 /// Waits for a condition for as long as `count` grows.
 pub(crate) fn wait_while_it_grows(mut condition: impl FnMut() -> bool, count: impl Fn() -> usize) {
     let (mut before, mut since) = (count(), Instant::now());
-    while !condition() && since.elapsed() < PATIENCE {
+    while !condition() && since.elapsed() < patience() {
         std::thread::sleep(Duration::from_millis(10));
         let now = count();
         if now > before {
