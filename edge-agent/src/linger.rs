@@ -1,6 +1,6 @@
 //! How long messages wait for company before one sync of the journal serves them all.
 //!
-//! A sync costs the processor as much as a hundred events. So after one, messages gather for a
+//! A sync costs the processor as much as dozens of events. So after one, messages gather for a
 //! while before the next; the first after a pause waits for nobody. A broker that sends no more
 //! than so many ahead of their acknowledgement would stand still in the meantime: that is seen, and
 //! so many are then taken as soon as they are there.

@@ -68,10 +68,14 @@ pub(crate) async fn run(
     }
 }
 
-/// Waits until the messages that wait are worth a sync.
+/// Waits until the messages that wait are worth a sync, or there will be none.
 async fn gathered(messages: &Messages, linger: &mut Linger, began: Instant) {
-    while messages.ready().await < GROUP && !messages.is_full() {
-        let Some(pause) = linger.wait(messages.waiting(), began.elapsed()) else { return };
+    loop {
+        let waiting = messages.ready().await;
+        if waiting == 0 || waiting >= GROUP || messages.is_full() {
+            return;
+        }
+        let Some(pause) = linger.wait(waiting, began.elapsed()) else { return };
         sleep(pause).await;
     }
 }

@@ -177,11 +177,6 @@ impl Messages {
         }
     }
 
-    /// How many messages wait to be taken.
-    pub fn waiting(&self) -> usize {
-        lock(&self.inbox.queue).messages.len()
-    }
-
     /// Whether nothing is read from the connection until messages are taken.
     pub fn is_full(&self) -> bool {
         self.inbox.is_full()

@@ -1,5 +1,5 @@
 //! The HTTP client beneath `object_store`: our own `reqwest`, which speaks HTTP/1.1 alone. Its own
-//! one brings HTTP/2, a twentieth of a small agent, for a client that asks one thing at a time.
+//! one brings HTTP/2, 200 KB of a small agent, for a client that asks one thing at a time.
 
 use std::time::Duration;
 
