@@ -9,7 +9,9 @@ use linfa::dataset::DatasetBase;
 use linfa::traits::Fit;
 use ndarray::{ArrayBase, ArrayView2, Data, Ix2};
 use thiserror::Error;
-use twinge_detector::forest::{DEPTH_MAX, Forest as Model, LEAF_UNITS, TREES_MAX, threshold};
+use twinge_detector::forest::{
+    BLOCK_PLACES, DEPTH_MAX, Forest as Model, LEAF_UNITS, TREES_MAX, blocks, key, place, threshold,
+};
 
 /// Every tree is stored with at least this depth, for which scoring has its fast path.
 const DEPTH_MIN: u32 = 8;
@@ -53,8 +55,8 @@ pub struct IsolationForest {
     trees: u32,
     depth: u32,
     norm: f64,
-    thresholds: Vec<u16>,
-    features: Vec<u8>,
+    thresholds: Vec<[i16; BLOCK_PLACES]>,
+    features: Vec<[u8; BLOCK_PLACES]>,
     leaves: Vec<u16>,
 }
 
@@ -125,21 +127,27 @@ impl<D: Data<Elem = f32>, T> Fit<ArrayBase<D, Ix2>, T, ForestError> for Isolatio
         let sample_rows = self.sample_rows.min(u32::try_from(rows).unwrap_or(u32::MAX));
         let depth_limit = u32::BITS - (sample_rows - 1).leading_zeros();
         let depth = depth_limit.max(DEPTH_MIN);
-        let places = (self.trees as usize) << depth;
+        let blocks_of_all = self.trees as usize * blocks(depth);
         let mut forest = IsolationForest {
             trees: self.trees,
             depth,
             norm: 1.0 / (f64::from(self.trees) * mean_path(sample_rows as usize) * LEAF_UNITS),
-            thresholds: vec![STORED_INFINITY; places],
-            features: vec![0; places],
-            leaves: vec![0; places],
+            // What no row exceeds.
+            thresholds: vec![[key(f32::INFINITY); BLOCK_PLACES]; blocks_of_all],
+            features: vec![[0; BLOCK_PLACES]; blocks_of_all],
+            leaves: vec![0; (self.trees as usize) << depth],
         };
         for tree in 0..self.trees {
             let mut random = Random::new(self.seed, u64::from(tree));
             let mut sample = random.distinct(sample_rows, rows as u32);
-            let start = (tree as usize) << depth;
-            let mut grower =
-                Grower { records, random, depth, depth_limit, start, forest: &mut forest };
+            let mut grower = Grower {
+                records,
+                random,
+                depth,
+                depth_limit,
+                tree: tree as usize,
+                forest: &mut forest,
+            };
             grower.grow(&mut sample, 0, 0);
         }
         Ok(forest)
@@ -152,24 +160,27 @@ struct Grower<'r, 'p> {
     random: Random,
     depth: u32,
     depth_limit: u32,
-    start: usize,
+    tree: usize,
     forest: &'p mut IsolationForest,
 }
 
 impl Grower<'_, '_> {
-    fn grow(&mut self, sample: &mut [u32], node: usize, level: u32) {
+    /// Grows the node that is number `index` of its level, and all below it.
+    fn grow(&mut self, sample: &mut [u32], level: u32, index: usize) {
         let split =
             if level < self.depth_limit && sample.len() > 1 { self.split(sample) } else { None };
         let Some((feature, stored)) = split else {
-            return self.leaf(sample.len(), node, level);
+            return self.leaf(sample.len(), level, index);
         };
-        self.forest.features[self.start + node] = feature as u8;
-        self.forest.thresholds[self.start + node] = stored;
         let (records, threshold) = (self.records, threshold(stored));
+        let (block, place) = place(self.depth, level, index);
+        let block = self.tree * blocks(self.depth) + block;
+        self.forest.features[block][place] = feature as u8;
+        self.forest.thresholds[block][place] = key(threshold);
         let right = partition(sample, |row| records[[row as usize, feature]] > threshold);
         let (low, high) = sample.split_at_mut(right);
-        self.grow(low, 2 * node + 1, level + 1);
-        self.grow(high, 2 * node + 2, level + 1);
+        self.grow(low, level + 1, 2 * index);
+        self.grow(high, level + 1, 2 * index + 1);
     }
 
     /// A random feature that still varies, and a random threshold between its extremes.
@@ -189,14 +200,14 @@ impl Grower<'_, '_> {
         Some((feature, between(low, high, wanted as f32)?))
     }
 
-    /// Every place below `node` on the last level gets the leaf's path length: the steps so far and
-    /// those that its rows would still take.
-    fn leaf(&mut self, rows: usize, node: usize, level: u32) {
+    /// Every leaf below the node gets the path length that ends there: the steps so far and those
+    /// that its rows would still take.
+    fn leaf(&mut self, rows: usize, level: u32, index: usize) {
         let path = f64::from(level) + mean_path(rows);
         let units = libm::round(path * LEAF_UNITS) as u16;
         let below = 1 << (self.depth - level);
-        let first = (node + 1) * below - (1 << self.depth);
-        self.forest.leaves[self.start + first..self.start + first + below].fill(units);
+        let first = (self.tree << self.depth) + index * below;
+        self.forest.leaves[first..first + below].fill(units);
     }
 }
 
