@@ -3,6 +3,7 @@
 mod console;
 mod devices;
 mod hub;
+mod lake;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -16,7 +17,7 @@ use twinge_stream::settings::{Defaults, Flags, Settings};
 /// Every event gets a verdict or a dead letter. State is checkpointed, so a killed host goes on where it was: after duplicates
 /// by `id` are dropped, the verdicts are those of an undisturbed run.
 #[derive(Debug, Parser)]
-#[command(name = "host", version)]
+#[command(name = "host", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(flatten)]
     flags: Flags,
@@ -26,13 +27,17 @@ struct Arguments {
     devices: devices::DeviceFlags,
     #[command(flatten)]
     console: console::ConsoleFlags,
+    #[command(flatten)]
+    lake: lake::LakeFlags,
+    #[command(subcommand)]
+    command: Option<lake::Command>,
 }
 
 const DEFAULTS: Defaults = Defaults {
     state: "host-state",
     verdicts: "verdicts.ndjson",
     input: None,
-    tables: &["console", "devices", "eventhubs"],
+    tables: &["console", "devices", "eventhubs", "lake"],
     sink_retry: Duration::from_secs(30),
     silence: false,
     journal_mib: 1024,
@@ -40,11 +45,18 @@ const DEFAULTS: Defaults = Defaults {
 };
 
 fn main() -> ExitCode {
-    let Arguments { flags, hub, devices, console } = Arguments::parse();
+    let Arguments { flags, hub, devices, console, lake, command } = Arguments::parse();
+    if let Some(command) = command {
+        return match lake::run(command) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => program::fail(&error, 1),
+        };
+    }
     let extend = move |settings: &mut Settings| {
         devices.extend(settings)?;
         let hub = hub.extend(settings)?;
-        console.extend(settings, hub)
+        let lake = lake.extend(settings, hub)?;
+        console.extend(settings, lake)
     };
     program::main(&flags, &DEFAULTS, Box::new(extend))
 }

@@ -2,6 +2,7 @@
 
 use crate::devices;
 use crate::hubs;
+use crate::lake;
 use crate::run::{cargo, succeed, tell};
 use anyhow::{Result, ensure};
 use std::time::Instant;
@@ -9,7 +10,8 @@ use std::time::Instant;
 /// The full counts.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Only the scenarios whose name contains this: event hubs, swaps, simulation, brokers, devices.
+    /// Only the scenarios whose name contains this: event hubs, swaps, simulation, brokers,
+    /// devices, lake.
     #[arg(long)]
     only: Option<String>,
     /// Runs of an event processor.
@@ -27,6 +29,12 @@ pub(crate) struct Arguments {
     /// Kills of an agent under load of a broker.
     #[arg(long, default_value_t = 100)]
     broker_kills: u64,
+    /// Events through a host that fills the lake.
+    #[arg(long, default_value_t = 1_000_000)]
+    lake_events: u64,
+    /// Kills of that host.
+    #[arg(long, default_value_t = 20)]
+    lake_kills: u64,
     /// Simulated fleets of 200 devices.
     #[arg(long, default_value_t = 10_000)]
     fleets: u64,
@@ -38,11 +46,12 @@ pub(crate) struct Arguments {
 /// A scenario, by its name.
 type Scenario = (&'static str, fn(&Arguments) -> Result<()>);
 
-const SCENARIOS: [Scenario; 5] = [
+const SCENARIOS: [Scenario; 6] = [
     ("simulation", simulation),
     ("swaps", swaps),
     ("brokers", brokers),
     ("event hubs", event_hubs),
+    ("lake", the_lake),
     ("devices", on_devices),
 ];
 
@@ -66,6 +75,13 @@ fn simulation(arguments: &Arguments) -> Result<()> {
         simulate.args(["--example", "simulate", "--", "--seeds", &format!("0..{fleets}")]);
         succeed(simulate.args(["--devices", devices]))?;
     }
+    Ok(())
+}
+
+/// A host that is killed while it fills the lake.
+fn the_lake(arguments: &Arguments) -> Result<()> {
+    let missing = lake::run(arguments.lake_events, arguments.lake_kills)?;
+    ensure!(missing.is_none(), "{}", missing.unwrap_or_default());
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use crate::devices;
 use crate::fleet;
 use crate::hubs::{self, peers};
+use crate::lake;
 use crate::page;
 use crate::run::{build_programs, cargo, has, output, print, root, succeed, tell};
 use anyhow::{Context, Result, ensure};
@@ -34,7 +35,7 @@ enum Done {
     Skipped(String),
 }
 
-const PARTS: [Part; 15] = [
+const PARTS: [Part; 16] = [
     Part { name: "format", run: format },
     Part { name: "javascript runtime", run: javascript },
     Part { name: "lints", run: lints },
@@ -44,6 +45,7 @@ const PARTS: [Part; 15] = [
     Part { name: "store on Azurite", run: store_on_azurite },
     Part { name: "Python's client", run: python_client },
     Part { name: "event hubs", run: event_hubs },
+    Part { name: "lake", run: the_lake },
     Part { name: "fleet", run: fleet },
     Part { name: "device packages", run: device_packages },
     Part { name: "demo", run: demo },
@@ -161,6 +163,11 @@ fn store_on_azurite() -> Result<Done> {
     test.args(["--test", "attacks"]);
     succeed(test.env("TWINGE_TEST_AZURITE", &azurite.connection_string))?;
     Ok(Done::Passed)
+}
+
+/// A small count of what `cargo xtask soak` does with the lake.
+fn the_lake() -> Result<Done> {
+    Ok(lake::run(60_000, 3)?.map_or(Done::Passed, Done::Skipped))
 }
 
 /// Agents that follow a channel in an emulator of Azure storage.

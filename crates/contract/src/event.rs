@@ -83,11 +83,15 @@ impl EventReader {
 
     /// Reads one event from the bytes of a JSON object, bare or a structured CloudEvent.
     pub fn read(&self, bytes: &[u8]) -> Result<Event, EventError> {
+        self.read_any(bytes, None)
+    }
+
+    fn read_any(&self, bytes: &[u8], words: Words<'_>) -> Result<Event, EventError> {
         // The word is searched first so that the many bare events are read once, not twice.
         if contains(bytes, b"\"specversion\"") {
             match serde_json::from_slice::<Envelope<'_>>(bytes) {
                 Ok(envelope) if envelope.specversion.is_some() => {
-                    return self.read_cloud_event(&envelope);
+                    return self.read_cloud_event(&envelope, words);
                 }
                 // One that says it is a CloudEvent and is none must not pass for a bare event.
                 Err(error) if says_cloud_event(bytes) => {
@@ -96,15 +100,39 @@ impl EventReader {
                 _ => {}
             }
         }
-        self.read_with(bytes, &Attributes::default())
+        self.read_object(bytes, &Attributes::default(), words)
+    }
+
+    /// Reads one event and keeps its categories as they are written, in the order of the schema:
+    /// an input row has their codes alone.
+    pub fn read_with_words(
+        &self,
+        bytes: &[u8],
+        attributes: Option<&Attributes>,
+    ) -> Result<(Event, Vec<Option<String>>), EventError> {
+        let mut words = vec![None; self.schema.categorical.len()];
+        let event = match attributes {
+            Some(attributes) => self.read_object(bytes, attributes, Some(&mut words)),
+            None => self.read_any(bytes, Some(&mut words)),
+        };
+        Ok((event?, words))
     }
 
     /// Reads one event whose CloudEvents attributes came beside it.
     pub fn read_with(&self, bytes: &[u8], attributes: &Attributes) -> Result<Event, EventError> {
+        self.read_object(bytes, attributes, None)
+    }
+
+    fn read_object(
+        &self,
+        bytes: &[u8],
+        attributes: &Attributes,
+        words: Words<'_>,
+    ) -> Result<Event, EventError> {
         // Passed-over values are not looked into, but an event is UTF-8 as a whole or not at all.
         let text =
             std::str::from_utf8(bytes).map_err(|error| EventError::NotJson(error.to_string()))?;
-        let mut draft = Draft::new(self);
+        let mut draft = Draft::new(self, words);
         let mut json = serde_json::Deserializer::from_str(text);
         let read = (&mut draft).deserialize(&mut json).and_then(|()| json.end());
         match read {
@@ -113,7 +141,11 @@ impl EventReader {
         }
     }
 
-    fn read_cloud_event(&self, envelope: &Envelope<'_>) -> Result<Event, EventError> {
+    fn read_cloud_event(
+        &self,
+        envelope: &Envelope<'_>,
+        words: Words<'_>,
+    ) -> Result<Event, EventError> {
         let attributes = Attributes {
             id: envelope.id.as_deref().map(str::to_owned),
             source: envelope.source.as_deref().map(str::to_owned),
@@ -121,12 +153,12 @@ impl EventReader {
             time: envelope.time.as_deref().map(str::to_owned),
         };
         match (envelope.data, &envelope.data_base64) {
-            (Some(data), _) => self.read_with(data.get().as_bytes(), &attributes),
+            (Some(data), _) => self.read_object(data.get().as_bytes(), &attributes, words),
             (None, Some(base64)) => {
                 let bytes = base64::engine::general_purpose::STANDARD
                     .decode(base64.as_bytes())
                     .map_err(|error| EventError::NotJson(format!("data_base64: {error}")))?;
-                self.read_with(&bytes, &attributes)
+                self.read_object(&bytes, &attributes, words)
             }
             (None, None) => Err(EventError::NotAnObject),
         }
@@ -232,8 +264,12 @@ struct Envelope<'a> {
     data_base64: Option<Cow<'a, str>>,
 }
 
+/// Where categories are kept as they are written, if anybody wants them.
+type Words<'w> = Option<&'w mut Vec<Option<String>>>;
+
 /// An event half read.
 struct Draft<'r> {
+    words: Words<'r>,
     reader: &'r EventReader,
     entity: Option<String>,
     time_ms: Option<i64>,
@@ -242,9 +278,9 @@ struct Draft<'r> {
 }
 
 impl<'r> Draft<'r> {
-    fn new(reader: &'r EventReader) -> Self {
+    fn new(reader: &'r EventReader, words: Words<'r>) -> Self {
         let inputs = vec![f64::NAN; reader.schema.width()];
-        Self { reader, entity: None, time_ms: None, inputs, error: None }
+        Self { words, reader, entity: None, time_ms: None, inputs, error: None }
     }
 
     fn set(&mut self, name: &str, role: Role, value: &Scalar<'_>) -> Result<(), EventError> {
@@ -263,6 +299,10 @@ impl<'r> Draft<'r> {
                 // The empty text is a missing value, as it is in a CSV cell.
                 if !text.is_empty() {
                     self.inputs[index] = category::code(&text);
+                    let place = index - self.reader.schema.numeric.len();
+                    if let Some(word) = self.words.as_mut().and_then(|words| words.get_mut(place)) {
+                        *word = Some(text.into_owned());
+                    }
                 }
             }
         }

@@ -154,51 +154,52 @@ pub fn arrow_schema(fields: &Fields) -> Arc<ArrowSchema> {
 
 /// Rows of one partition as columns.
 pub fn encode(fields: &Fields, place: &Place, rows: &[Row]) -> Result<RecordBatch, LakeError> {
-    let text = |of: &dyn Fn(&Row) -> Option<String>| texts(rows.iter().map(of));
-    let word = |of: &dyn Fn(&Row) -> Option<String>| words(rows.iter().map(of));
-    let event = |row: &Row| std::str::from_utf8(&row.event).ok().map(str::to_owned);
-    let mut columns: Vec<ArrayRef> = vec![
-        word(&|_| Some(place.source.clone())),
-        word(&|_| Some(place.partition.clone())),
-        whole(rows.iter().map(|row| row.offset as i64)),
-        times(rows.iter().map(|row| Some(row.ingested_ms))),
-        times(rows.iter().map(|row| row.time_ms)),
-        text(&|row| row.entity.clone()),
-        text(&|row| Some(row.id.clone())),
-        word(&|row| Some(row.verdict.clone())),
-        numbers(rows.iter().map(|row| row.score)),
-        word(&|row| row.severity.clone()),
-        flags(rows.iter().map(|row| row.late)),
-        text(&|row| row.attribution.clone()),
-        word(&|row| row.module.clone()),
-        word(&|row| row.version.clone()),
-        word(&|row| row.reason.clone()),
-        text(&|row| row.key.clone()),
-        text(&|row| row.attributes.clone()),
-        text(&event),
-    ];
+    let text = |of: fn(&Row) -> Option<&str>| texts(rows.iter().map(of));
+    let word = |of: fn(&Row) -> Option<&str>| words(rows.iter().map(of));
+    let all = |word: &str| words(rows.iter().map(|_| Some(word)));
     let mut bytes = BinaryBuilder::new();
     for row in rows {
-        bytes.append_option(event(row).is_none().then_some(&row.event));
+        let is_text = str::from_utf8(&row.event).is_ok();
+        bytes.append_option((!is_text).then_some(&row.event));
     }
-    columns.push(Arc::new(bytes.finish()));
+    let mut columns: Vec<ArrayRef> = vec![
+        all(&place.source),
+        all(&place.partition),
+        whole(rows.iter().map(|row| row.offset.cast_signed())),
+        times(rows.iter().map(|row| Some(row.ingested_ms))),
+        times(rows.iter().map(|row| row.time_ms)),
+        text(|row| row.entity.as_deref()),
+        text(|row| Some(&row.id)),
+        word(|row| Some(&row.verdict)),
+        numbers(rows.iter().map(|row| row.score)),
+        word(|row| row.severity.as_deref()),
+        flags(rows.iter().map(|row| row.late)),
+        text(|row| row.attribution.as_deref()),
+        word(|row| row.module.as_deref()),
+        word(|row| row.version.as_deref()),
+        word(|row| row.reason.as_deref()),
+        text(|row| row.key.as_deref()),
+        text(|row| row.attributes.as_deref()),
+        text(|row| str::from_utf8(&row.event).ok()),
+        Arc::new(bytes.finish()),
+    ];
     for index in 0..fields.numeric.len() {
         let value = |row: &Row| row.numbers.get(index).copied().filter(|value| !value.is_nan());
         columns.push(numbers(rows.iter().map(value)));
     }
     for index in 0..fields.categorical.len() {
-        columns.push(words(rows.iter().map(|row| row.categories.get(index).cloned().flatten())));
+        columns.push(words(rows.iter().map(|row| row.categories.get(index)?.as_deref())));
     }
     RecordBatch::try_new(arrow_schema(fields), columns).map_err(LakeError::encode)
 }
 
-fn texts(values: impl Iterator<Item = Option<String>>) -> ArrayRef {
+fn texts<'r>(values: impl Iterator<Item = Option<&'r str>>) -> ArrayRef {
     let mut builder = StringBuilder::new();
     values.for_each(|value| builder.append_option(value));
     Arc::new(builder.finish())
 }
 
-fn words(values: impl Iterator<Item = Option<String>>) -> ArrayRef {
+fn words<'r>(values: impl Iterator<Item = Option<&'r str>>) -> ArrayRef {
     let mut builder = StringDictionaryBuilder::<Int32Type>::new();
     values.for_each(|value| builder.append_option(value));
     Arc::new(builder.finish())

@@ -12,6 +12,7 @@ use serde::Serialize;
 use twinge_contract::abi::Outcome;
 use twinge_contract::audit::{Audit, AuditData};
 use twinge_contract::event::{Event, EventError};
+use twinge_contract::manifest::Manifest;
 use twinge_contract::verdict::Identity;
 use twinge_engine::Module;
 use twinge_rollout::{Comparison, Condemned, Part};
@@ -150,6 +151,13 @@ impl Runner {
     /// The digests of the acting module and the one beside it.
     pub fn digests(&self) -> (Digest, Option<Digest>) {
         (self.acting.module().digest(), self.beside_digest())
+    }
+
+    /// What the acting module and the one beside it say about themselves.
+    pub fn manifests(&self) -> impl Iterator<Item = (Digest, &Manifest)> {
+        let slots =
+            [&self.acting].into_iter().chain(self.beside.as_ref().map(|beside| &beside.slot));
+        slots.map(|slot| (slot.module().digest(), &**slot.module().manifest()))
     }
 
     /// Calls so far in which a module missed its deadline: what followed from that depends on the

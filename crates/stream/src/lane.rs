@@ -11,6 +11,7 @@ use twinge_contract::silence::Silence;
 use twinge_contract::verdict::Origin;
 use twinge_platform::Disk;
 use twinge_runner::{Arrival, Record, Runner, Status};
+use twinge_trust::Digest;
 
 /// Time between two notes of the gaps between events, ms: they are learned slowly, and a device's
 /// flash wears.
@@ -23,6 +24,8 @@ pub struct Lane {
     outputs: LaneOutputs,
     silence: Option<LaneSilence>,
     pub(crate) told: Status,
+    /// The modules whose schemas the outlets know.
+    learned: Option<(Digest, Option<Digest>)>,
 }
 
 /// Where what a lane finds goes.
@@ -67,7 +70,7 @@ impl LaneSilence {
 impl Lane {
     /// A lane.
     pub fn new(runner: Runner, outputs: LaneOutputs, silence: Option<LaneSilence>) -> Self {
-        Self { told: runner.status(), runner, outputs, silence }
+        Self { told: runner.status(), runner, outputs, silence, learned: None }
     }
 
     fn sinks(&mut self) -> impl Iterator<Item = &mut Box<dyn Sink>> {
@@ -83,12 +86,35 @@ impl Lane {
         sightings: &Sightings,
         metrics: &Metrics,
     ) {
+        self.teach();
         let next = self.runner.next_offset();
         let fresh = &arrivals[arrivals.partition_point(|arrival| arrival.offset < next)..];
         let records = self.runner.process(arrivals);
         self.look_for_wanderers(&records, sightings, metrics);
         self.note_gaps(fresh, &records, now);
         self.write(fresh, &records, metrics);
+    }
+
+    /// Says to outlets what the modules read that act or may do so before the next delivery.
+    fn teach(&mut self) {
+        let digests = self.runner.digests();
+        if self.learned == Some(digests) {
+            return;
+        }
+        for (module, manifest) in self.runner.manifests() {
+            let module = module.to_string();
+            for outlet in &mut self.outputs.outlets {
+                outlet.learn(&module, &manifest.schema);
+            }
+        }
+        self.learned = Some(digests);
+    }
+
+    /// Nothing more will come.
+    pub(crate) async fn close(&mut self) {
+        for outlet in &mut self.outputs.outlets {
+            outlet.close().await;
+        }
     }
 
     /// Hands over everything that was given.

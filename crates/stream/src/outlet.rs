@@ -3,6 +3,7 @@
 use crate::sink::SinkError;
 use async_trait::async_trait;
 use std::fmt::Debug;
+use twinge_contract::schema::Schema;
 use twinge_contract::silence::Silence;
 use twinge_contract::verdict::{DeadLetter, Verdict};
 use twinge_runner::Arrival;
@@ -22,10 +23,16 @@ pub enum Finding<'a> {
 /// of a delivery were given, and must hold what it was given when `sync` returns.
 #[async_trait]
 pub trait Outlet: Send + Debug {
+    /// Says what a module reads from events, before the first finding that is its own; `module` is
+    /// its digest, as verdicts name it.
+    fn learn(&mut self, _module: &str, _schema: &Schema) {}
     /// Adds a finding; `json` is what sinks get of it.
     fn take(&mut self, finding: &Finding<'_>, json: &[u8]);
     /// Hands over everything added; on an error all of it stays.
     async fn commit(&mut self) -> Result<(), SinkError>;
     /// Returns when everything committed is durable.
     async fn sync(&mut self) -> Result<(), SinkError>;
+    /// The last checkpoint of this run was taken: nothing more will come. What fails here can be
+    /// done by the next run.
+    async fn close(&mut self) {}
 }

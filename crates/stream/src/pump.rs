@@ -226,6 +226,7 @@ impl Pump {
         self.checkpoint().await?;
         for lane in &mut self.lanes {
             lane.save_silence(self.clock.monotonic_ms());
+            lane.close().await;
         }
         Ok(())
     }

@@ -25,16 +25,24 @@ fn tools(name: &str) -> PathBuf {
 
 /// Python with the client; a sentence when that is not to be had.
 pub(crate) fn python() -> Result<std::result::Result<PathBuf, String>> {
-    let venv = tools("python");
+    python_with("python", &PYTHON)
+}
+
+/// Python with packages, in a folder of that name; a sentence when that is not to be had.
+pub(crate) fn python_with(
+    name: &str,
+    packages: &[&str],
+) -> Result<std::result::Result<PathBuf, String>> {
+    let venv = tools(name);
     let (python, done) =
-        (venv.join("bin/python"), venv.join(format!("{} is installed", PYTHON.join(" "))));
+        (venv.join("bin/python"), venv.join(format!("{} is installed", packages.join(" "))));
     if done.is_file() {
         return Ok(Ok(python));
     }
     if !has("python3") {
         return Ok(Err("python3 is missing: install it with its module venv".into()));
     }
-    tell("installing azure-eventhub for Python");
+    tell(&format!("installing {} for Python", packages.join(", ")));
     let made = output(Command::new("python3").args(["-m", "venv"]).arg(&venv));
     if made.is_err() && !install(&["python3-venv"])? {
         return Ok(Err("python3 has no venv: install python3-venv".into()));
@@ -43,9 +51,9 @@ pub(crate) fn python() -> Result<std::result::Result<PathBuf, String>> {
         output(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
     }
     let mut pip = Command::new(&python);
-    let installed = output(pip.args(["-m", "pip", "install", "--quiet"]).args(PYTHON));
+    let installed = output(pip.args(["-m", "pip", "install", "--quiet"]).args(packages));
     if let Err(error) = installed {
-        return Ok(Err(format!("azure-eventhub cannot be installed: {error:#}")));
+        return Ok(Err(format!("{} cannot be installed: {error:#}", packages.join(", "))));
     }
     std::fs::write(done, "")?;
     Ok(Ok(python))

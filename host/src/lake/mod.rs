@@ -1,0 +1,140 @@
+//! The data lake: every scored event as Parquet, in a directory or a container.
+//!
+//! It goes around whatever else the host brings along, as the console does. Events reach it after
+//! they were scored, and its staging is part of each checkpoint.
+
+mod command;
+mod outlet;
+
+pub(crate) use command::{Command, run};
+
+use anyhow::ensure;
+use clap::Args;
+use outlet::LakeOutlet;
+use serde::Deserialize;
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+use twinge_lake::{Lake, Settings as Rolls};
+use twinge_platform::SystemClock;
+use twinge_registry::{LocationError, open_store};
+use twinge_stream::assembly::{Extension, ExtensionError, Surroundings};
+use twinge_stream::outlet::Outlet;
+use twinge_stream::partitions::Partitions;
+use twinge_stream::pump::Reports;
+use twinge_stream::settings::Settings;
+use twinge_stream::sink::{Sink, SinkError};
+
+/// Flags of the lake.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Lake")]
+pub(crate) struct LakeFlags {
+    /// Where scored events are kept as Parquet: a directory, or the address of a container.
+    #[arg(long, env = "TWINGE_LAKE")]
+    lake: Option<String>,
+    /// Seconds after which events appear in the lake, however few they are [default: 300].
+    #[arg(long, env = "TWINGE_LAKE_SECONDS")]
+    lake_seconds: Option<f64>,
+    /// Events that fill a file of the lake [default: 1000000].
+    #[arg(long, env = "TWINGE_LAKE_ROWS")]
+    lake_rows: Option<u64>,
+}
+
+/// `[lake]` of a configuration file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Table {
+    place: Option<String>,
+    seconds: Option<f64>,
+    rows: Option<u64>,
+}
+
+impl LakeFlags {
+    /// The lake that flags and file describe, around what else the host brings along.
+    pub(crate) fn extend(
+        &self,
+        settings: &mut Settings,
+        inner: Option<Arc<dyn Extension>>,
+    ) -> anyhow::Result<Option<Arc<dyn Extension>>> {
+        let table: Table = settings.take("lake")?.unwrap_or_default();
+        let default = Rolls::default();
+        let seconds = self.lake_seconds.or(table.seconds);
+        let seconds = seconds.unwrap_or(default.roll_ms as f64 / 1000.0);
+        ensure!(
+            (1.0..=86_400.0).contains(&seconds),
+            "lake_seconds must lie between 1 and 86400: how long events may wait before they appear in the lake"
+        );
+        let rows = self.lake_rows.or(table.rows).unwrap_or(default.roll_rows);
+        ensure!(
+            (1000..=10_000_000).contains(&rows),
+            "lake_rows must lie between 1000 and 10000000: how many events fill a file"
+        );
+        let Some(place) = self.lake.clone().or(table.place) else { return Ok(inner) };
+        let rolls = Rolls { roll_rows: rows, roll_ms: (seconds * 1000.0) as i64, ..default };
+        let opened = Arc::new(Opened { place, lake: OnceCell::new() });
+        Ok(Some(Arc::new(Lakeside { inner, opened, rolls })))
+    }
+}
+
+/// A lake that is opened when it is needed first.
+#[derive(Debug)]
+struct Opened {
+    place: String,
+    lake: OnceCell<Lake>,
+}
+
+impl Opened {
+    async fn lake(&self) -> Result<&Lake, LocationError> {
+        let open = || async {
+            let variable = |name: &str| std::env::var(name).ok();
+            Ok(Lake::new(open_store(&self.place, &variable).await?))
+        };
+        self.lake.get_or_try_init(open).await
+    }
+}
+
+/// The lake beside what else the host brings along.
+#[derive(Debug)]
+struct Lakeside {
+    inner: Option<Arc<dyn Extension>>,
+    opened: Arc<Opened>,
+    rolls: Rolls,
+}
+
+/// A host that brings nothing else along.
+#[derive(Debug)]
+struct Nothing;
+
+impl Extension for Nothing {}
+
+impl Lakeside {
+    fn inner(&self) -> &dyn Extension {
+        self.inner.as_deref().unwrap_or(&Nothing)
+    }
+}
+
+#[async_trait::async_trait]
+impl Extension for Lakeside {
+    fn prepare(&self) -> Result<(), ExtensionError> {
+        self.inner().prepare()
+    }
+
+    async fn partitions(&self, reports: &Reports) -> Result<Box<dyn Partitions>, ExtensionError> {
+        self.inner().partitions(reports).await
+    }
+
+    fn open(&self, hub: &str) -> Result<Box<dyn Sink>, SinkError> {
+        self.inner().open(hub)
+    }
+
+    fn outlets(&self, detector: &str) -> Result<Vec<Box<dyn Outlet>>, SinkError> {
+        let mut outlets = self.inner().outlets(detector)?;
+        let clock = Arc::new(SystemClock::new());
+        let opened = Arc::clone(&self.opened);
+        outlets.push(Box::new(LakeOutlet::new(opened, self.rolls, detector, clock)));
+        Ok(outlets)
+    }
+
+    fn start(&self, surroundings: Surroundings) {
+        self.inner().start(surroundings);
+    }
+}

@@ -1,0 +1,133 @@
+//! The lake, looked at from outside: a host that is killed again and again, and what Python's tools
+//! find afterwards.
+
+use crate::hubs::peers;
+use crate::run::{build_programs, output, root, tell};
+use anyhow::{Context, Result, ensure};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Packages of Python, pinned.
+const PYTHON: [&str; 3] = ["pyarrow==22.0.0", "duckdb==1.4.2", "pandas==2.3.3"];
+
+/// Longest that a run of the host may take.
+const PATIENCE: Duration = Duration::from_mins(20);
+
+/// Python with the tools that read lakes; a sentence when it is not to be had.
+pub(crate) fn python() -> Result<std::result::Result<PathBuf, String>> {
+    peers::python_with("lake-python", &PYTHON)
+}
+
+/// Sends `events` through a host that is killed `kills` times, and looks whether the lake holds each
+/// exactly once; a sentence when a tool is missing.
+pub(crate) fn run(events: u64, kills: u64) -> Result<Option<String>> {
+    let python = match python()? {
+        Ok(python) => python,
+        Err(missing) => return Ok(Some(missing)),
+    };
+    build_programs("dev")?;
+    let directory = root().join("target/tmp/lake");
+    if directory.exists() {
+        fs::remove_dir_all(&directory)?;
+    }
+    fs::create_dir_all(&directory)?;
+    let host = Host::prepare(&directory, events)?;
+    let mut killed = 0;
+    for round in 1..=kills {
+        killed += u64::from(host.run_until(events * round / (kills + 1))?);
+    }
+    ensure!(killed == kills, "{killed} of {kills} kills hit a host at work: the others came late");
+    ensure!(!host.run_until(u64::MAX)?, "the last run was killed");
+    let check = root().join("xtask/src/lake/check.py");
+    let found = output(
+        Command::new(python).arg(check).arg(&host.lake).arg(&host.verdicts).arg(events.to_string()),
+    )?;
+    tell(found.trim_end());
+    tell(&format!("{killed} kills, {events} events: each once in the lake"));
+    Ok(None)
+}
+
+/// A host on a file of events.
+struct Host {
+    directory: PathBuf,
+    events: PathBuf,
+    module: PathBuf,
+    lake: PathBuf,
+    verdicts: PathBuf,
+}
+
+impl Host {
+    fn prepare(directory: &Path, count: u64) -> Result<Self> {
+        let path = |name: &str| directory.join(name);
+        let (training, config) =
+            (path("training.csv"), root().join("fixtures/demo/card-payments.toml"));
+        let generate = |events: u64, seed: &str, out: &Path| {
+            let mut command = Command::new(program("trainer"));
+            command.args(["generate", "--entities", "500", "--rate", "20", "--seed", seed]);
+            output(command.arg("--events").arg(events.to_string()).arg("--out").arg(out))
+        };
+        generate(10_000, "1", &training)?;
+        let (events, module) = (path("events.ndjson"), path("cards.wasm"));
+        generate(count, "2", &events)?;
+        let mut train = Command::new(program("trainer"));
+        train.args(["train", "--unsigned", "--config"]).arg(config);
+        output(train.arg("--data").arg(training).arg("--out").arg(&module))?;
+        let (lake, verdicts) = (path("lake"), path("verdicts.ndjson"));
+        Ok(Self { directory: directory.to_owned(), events, module, lake, verdicts })
+    }
+
+    /// Runs until so many verdicts are written, and kills it; whether it was at work then.
+    fn run_until(&self, verdicts: u64) -> Result<bool> {
+        let mut running = Running(self.command()?.spawn().context("the host does not start")?);
+        let (began, pause) = (Instant::now(), Duration::from_millis(5));
+        // Bytes of a verdict of this stream, nearly.
+        let bytes = verdicts.saturating_mul(460);
+        loop {
+            if let Some(status) = running.0.try_wait()? {
+                ensure!(status.success(), "the host failed: see {}", self.log().display());
+                return Ok(false);
+            }
+            if fs::metadata(&self.verdicts).is_ok_and(|file| file.len() >= bytes) {
+                running.0.kill()?;
+                running.0.wait()?;
+                return Ok(true);
+            }
+            ensure!(began.elapsed() < PATIENCE, "the host did not get on within {PATIENCE:?}");
+            sleep(pause);
+        }
+    }
+
+    /// Small checkpoints and files, so that kills fall between all of its steps.
+    fn command(&self) -> Result<Command> {
+        let log = File::options().create(true).append(true).open(self.log())?;
+        let mut host = Command::new(program("host"));
+        host.args(["--allow-unsigned", "--checkpoint-events", "2000", "--lake-rows", "9000"]);
+        host.arg("--module").arg(&self.module).arg("--replay").arg(&self.events);
+        host.arg("--state").arg(self.directory.join("state")).arg("--lake").arg(&self.lake);
+        host.arg("--verdicts").arg(&self.verdicts);
+        host.arg("--dead-letters").arg(self.directory.join("dead-letters.ndjson"));
+        host.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        Ok(host)
+    }
+
+    fn log(&self) -> PathBuf {
+        self.directory.join("host.log")
+    }
+}
+
+/// A process that does not outlive this one's interest in it.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended already, or it ends now.
+        self.0.kill().and_then(|()| self.0.wait()).ok();
+    }
+}
+
+fn program(name: &str) -> PathBuf {
+    root().join("target/debug").join(name)
+}
