@@ -237,6 +237,24 @@ impl EventError {
     }
 }
 
+/// The object of fields of an event that was read before: the data of a structured CloudEvent, else
+/// the whole.
+pub fn payload(bytes: &[u8]) -> Cow<'_, [u8]> {
+    if !contains(bytes, b"\"specversion\"") {
+        return Cow::Borrowed(bytes);
+    }
+    match serde_json::from_slice::<Envelope<'_>>(bytes) {
+        Ok(Envelope { specversion: Some(_), data: Some(data), .. }) => {
+            Cow::Borrowed(data.get().as_bytes())
+        }
+        Ok(Envelope { specversion: Some(_), data_base64: Some(base64), .. }) => {
+            let decoded = base64::engine::general_purpose::STANDARD.decode(base64.as_bytes());
+            decoded.map_or(Cow::Borrowed(bytes), Cow::Owned)
+        }
+        _ => Cow::Borrowed(bytes),
+    }
+}
+
 /// Whether an object has an attribute `specversion`, whatever else is wrong with it.
 fn says_cloud_event(bytes: &[u8]) -> bool {
     #[derive(Deserialize)]

@@ -14,11 +14,14 @@
 //! that believe to own a partition, one lists the events and the other finds them there. So after
 //! any crash each event is in the lake exactly once.
 //!
+//! `_datasets/<sha256>.json` are parts of it that were fixed for training ([`dataset`]).
+//!
 //! [`columns`] says what a row looks like. The store is the registry's: a directory or ADLS Gen2.
 //! This crate knows neither how events are scored nor what is learned from them, and no clock.
 #![forbid(unsafe_code)]
 
 pub mod columns;
+pub mod dataset;
 mod error;
 pub mod keep;
 mod lake;
@@ -28,6 +31,7 @@ mod roll;
 mod writer;
 
 pub use columns::{Fields, Place, Row};
+pub use dataset::Dataset;
 pub use error::LakeError;
 pub use lake::{FileFacts, Lake, Range, digest};
 pub use listing::Entry;
