@@ -2,6 +2,7 @@
 
 mod channel;
 mod data;
+mod dataset;
 mod enrol;
 mod evaluate;
 mod fleet;
@@ -42,6 +43,9 @@ enum Verb {
     Generate(generate::Arguments),
     /// Send a file of events to Event Hubs.
     Send(send::Arguments),
+    /// Fix a span of the lake for training, look at it, and take a sample of it.
+    #[command(subcommand)]
+    Dataset(dataset::Verb),
     /// Fit a detector and compile it into a signed module.
     Train(train::Arguments),
     /// Tell how well a module's scores agree with labels.
@@ -92,6 +96,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Generate(arguments) => generate::run(&arguments),
         Verb::Send(arguments) => send::run(&arguments),
+        Verb::Dataset(verb) => dataset::run(&verb),
         Verb::Train(arguments) => train::run(&arguments),
         Verb::Evaluate(arguments) => evaluate::run(&arguments),
         Verb::Score(arguments) => score::run(&arguments),

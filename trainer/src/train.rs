@@ -14,9 +14,18 @@ use twinge_trust::{Digest, SigningKey, Statement};
 /// Fit a detector and compile it into a signed module.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// CSV or NDJSON to learn from.
-    #[arg(long)]
-    data: PathBuf,
+    /// CSV, NDJSON or Parquet to learn from.
+    #[arg(long, required_unless_present = "dataset", conflicts_with = "dataset")]
+    data: Option<PathBuf>,
+    /// Digest of a dataset of the lake to learn from; flagged and confirmed anomalies stay out.
+    #[arg(long, requires = "lake", requires = "config")]
+    dataset: Option<String>,
+    /// The lake that holds it: a directory, or the address of a container.
+    #[arg(long, env = "TWINGE_LAKE")]
+    lake: Option<String>,
+    /// Rows of the dataset that are taken at most.
+    #[arg(long, default_value_t = crate::dataset::ROWS_MAX)]
+    rows_max: usize,
     /// What to train; left out, the schema is inferred and printed as a detector.toml to keep.
     #[arg(long)]
     config: Option<PathBuf>,
@@ -37,9 +46,10 @@ pub(crate) struct Arguments {
 /// `trainer train`.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let began = Instant::now();
-    let file = DataFile::open(&arguments.data)?;
-    let config = match &arguments.config {
-        Some(path) => read_config(path)?,
+    let given = arguments.config.as_deref().map(read_config).transpose()?;
+    let file = data_of(arguments, given.as_ref())?;
+    let config = match given {
+        Some(config) => config,
         None => infer(&file)?,
     };
     let valid = config.check()?;
@@ -65,6 +75,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     write(&arguments.out, &trained, key.as_ref())?;
     report(arguments, &trained, key.is_some(), began.elapsed());
     Ok(())
+}
+
+/// What is learned from: a file, or a sample of a dataset.
+fn data_of(arguments: &Arguments, config: Option<&Config>) -> Result<DataFile> {
+    let (Some(dataset), Some(lake), Some(config)) = (&arguments.dataset, &arguments.lake, config)
+    else {
+        let data = arguments.data.as_deref();
+        return DataFile::open(data.ok_or_else(|| Usage("give --data or --dataset".into()))?);
+    };
+    let schema = &config.schema;
+    let (rows_max, seed) = (arguments.rows_max, arguments.seed);
+    crate::dataset::sample(lake, dataset, schema, rows_max, seed, false)
 }
 
 fn read_config(path: &Path) -> Result<Config> {

@@ -35,5 +35,5 @@ pub use dataset::Dataset;
 pub use error::LakeError;
 pub use lake::{FileFacts, Lake, Range, digest};
 pub use listing::Entry;
-pub use parquet_file::{Rows, read_rows};
+pub use parquet_file::{Rows, is_parquet, parquet_to_ndjson, read_rows};
 pub use writer::{Settings, Writer};

@@ -125,3 +125,22 @@ impl Iterator for Rows {
         }
     }
 }
+
+/// Whether these are the first bytes of a Parquet file.
+pub fn is_parquet(start: &[u8]) -> bool {
+    start.starts_with(b"PAR1")
+}
+
+/// Any Parquet file, not only of a lake, as NDJSON: a JSON object a row, with nulls left out.
+pub fn parquet_to_ndjson(path: &str, bytes: Vec<u8>) -> Result<Vec<u8>, LakeError> {
+    let error = |error: parquet::errors::ParquetError| LakeError::file(path, error);
+    let builder = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes)).map_err(error)?;
+    let batches = builder.with_batch_size(BATCH_ROWS).build().map_err(error)?;
+    let mut writer = arrow_json::LineDelimitedWriter::new(Vec::new());
+    for batch in batches {
+        let batch = batch.map_err(|error| LakeError::file(path, error))?;
+        writer.write(&batch).map_err(|error| LakeError::file(path, error))?;
+    }
+    writer.finish().map_err(|error| LakeError::file(path, error))?;
+    Ok(writer.into_inner())
+}

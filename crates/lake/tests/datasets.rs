@@ -51,7 +51,7 @@ async fn filled(rolls: u64) -> (Arc<MemoryStore>, Lake) {
 }
 
 fn settings(strata: Strata) -> SampleSettings {
-    SampleSettings { rows_max: 300, seed: 5, strata, labels: BTreeMap::new() }
+    SampleSettings { rows_max: 300, seed: 5, strata, anomalies: false, labels: BTreeMap::new() }
 }
 
 async fn sample(dataset: &Dataset, lake: &Lake, settings: SampleSettings) -> String {

@@ -17,6 +17,8 @@ pub struct SampleSettings {
     pub seed: u64,
     /// What is taken as a whole.
     pub strata: Strata,
+    /// Whether flagged and confirmed anomalies are taken too: for judging, not for learning.
+    pub anomalies: bool,
     /// What people said of verdicts, by id: whether it was an anomaly.
     pub labels: BTreeMap<String, bool>,
 }
@@ -40,7 +42,7 @@ pub struct Sample {
     kept: BTreeMap<(String, u64), Vec<Kept>>,
     count: usize,
     by_stratum: BTreeMap<String, usize>,
-    /// Rows that were passed over because they were told to be anomalies.
+    /// Rows that were flagged or confirmed to be anomalies.
     pub anomalies: u64,
 }
 
@@ -72,7 +74,9 @@ impl Sample {
         let flagged = matches!(row.severity.as_deref(), Some("medium" | "high"));
         if self.settings.labels.get(&row.id).copied().unwrap_or(flagged) {
             self.anomalies += 1;
-            return;
+            if !self.settings.anomalies {
+                return;
+            }
         }
         let seed = self.settings.seed.to_le_bytes();
         let (stratum, hash) = match self.settings.strata {
@@ -138,9 +142,10 @@ impl Sample {
         for row in rows {
             // A line each: what an event has of line ends between its fields is nothing but space.
             let payload = twinge_contract::event::payload(&row.event);
-            text.extend(
-                payload.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }),
-            );
+            text.extend(payload.iter().map(|byte| match byte {
+                b'\n' | b'\r' => b' ',
+                byte => *byte,
+            }));
             text.push(b'\n');
         }
         text
