@@ -45,7 +45,13 @@ fn number_histogram(name: &str, sorted: &[f64], rows: usize, bins: usize) -> Ref
         below = upper;
     }
     let missing = share(rows - sorted.len(), rows);
-    ReferenceHistogram { field: name.to_owned(), bounds, categories: Vec::new(), shares, missing }
+    ReferenceHistogram {
+        field: name.to_owned(),
+        bounds,
+        shares,
+        missing,
+        ..ReferenceHistogram::default()
+    }
 }
 
 fn category_histogram(name: &str, column: &CategoryColumn, rows: &[u32]) -> ReferenceHistogram {
@@ -63,6 +69,7 @@ fn category_histogram(name: &str, column: &CategoryColumn, rows: &[u32]) -> Refe
             .chain([share(others.iter().map(|(_, count)| count).sum())])
             .collect(),
         missing: share(rows.len() - known),
+        ..ReferenceHistogram::default()
     }
 }
 

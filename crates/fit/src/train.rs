@@ -103,6 +103,7 @@ fn manifest(
             runtime_digest: hex::encode(Sha256::digest(RUNTIME)),
         },
         reference: histograms(table, &prepared.scaled_on),
+        drift: None,
         notes: prepared.notes.iter().chain(&assessed.notes).cloned().collect(),
     }
 }
