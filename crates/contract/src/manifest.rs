@@ -88,7 +88,8 @@ pub struct ThresholdInfo {
     pub raw_score: f64,
 }
 
-/// What a module was made from: with the same four, the same bytes come out.
+/// What a module was made from: with the same, and the same [anchor](DriftReference::anchor) carried
+/// along, the same bytes come out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lineage {
     /// SHA-256 of the training data as it was read.

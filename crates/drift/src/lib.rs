@@ -24,4 +24,4 @@ pub use measure::{FieldMeasures, Measure};
 pub use settings::{DriftSettings, SettingsError};
 pub use sketch::Sketch;
 pub use stride::Stride;
-pub use watch::{Against, Change, DriftWatch, Evaluation, Mark, Observation};
+pub use watch::{Against, Change, DriftWatch, Drifting, Evaluation, Mark, Observation, Subject};

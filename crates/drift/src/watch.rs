@@ -176,7 +176,34 @@ struct Episode {
     /// Windows in a row that crossed, or, once it is told, that did not.
     streak: u32,
     since: Mark,
-    is_told: bool,
+    told: Option<Told>,
+}
+
+/// What was told when a drift began.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Told {
+    measure: Measure,
+    value: f64,
+    expected: f64,
+}
+
+/// A drift that is told and has not ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drifting {
+    /// What is compared with.
+    pub against: Against,
+    /// What the field is.
+    pub subject: Subject,
+    /// The field.
+    pub field: String,
+    /// The most telling measure when it began.
+    pub measure: Measure,
+    /// What it was.
+    pub value: f64,
+    /// What was expected.
+    pub expected: f64,
+    /// The first event of the window in which it showed.
+    pub since: Mark,
 }
 
 /// A drift that begins or ends.
@@ -233,6 +260,9 @@ struct Candidate {
     effective: f64,
 }
 
+/// A candidate, and its probability after correction.
+type Judged<'a> = (&'a Candidate, f64);
+
 impl DriftWatch {
     /// A watch over a module that tells what it was trained on; nothing where it does not.
     pub fn new(
@@ -261,6 +291,11 @@ impl DriftWatch {
         Ok(Some(Self { settings, baselines, state }))
     }
 
+    /// Names of what is measured: inputs, `score` and `verdict`.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        self.baselines.iter().flat_map(|watched| watched.baseline.names())
+    }
+
     /// What outlives a restart.
     pub fn state(&self) -> &DriftState {
         &self.state
@@ -269,8 +304,7 @@ impl DriftWatch {
     /// Goes on from what a watch of the same module knew; answers with whether it could be used.
     pub fn resume(&mut self, state: DriftState) -> bool {
         let is_known = |key: &Key| {
-            key.aspect == Aspect::Latency
-                || self.baselines.get(key.baseline).is_some_and(|one| key.field < one.inputs.len())
+            self.baselines.get(key.baseline).is_some_and(|one| key.field < one.inputs.len())
         };
         let fits = state.sketches.len() == self.state.sketches.len()
             && state.sketches.iter().zip(&self.state.sketches).all(|(a, b)| a.has_shape_of(b))
@@ -287,8 +321,22 @@ impl DriftWatch {
     }
 
     /// Drifts that are told and have not ended.
-    pub fn active(&self) -> usize {
-        self.state.episodes.values().filter(|episode| episode.is_told).count()
+    pub fn active(&self) -> Vec<Drifting> {
+        let told = |(key, episode): (&Key, &Episode)| {
+            let told = episode.told?;
+            let (against, subject, field) = self.named(*key);
+            let Told { measure, value, expected } = told;
+            Some(Drifting {
+                against,
+                subject,
+                field,
+                measure,
+                value,
+                expected,
+                since: episode.since,
+            })
+        };
+        self.state.episodes.iter().filter_map(told).collect()
     }
 
     /// Takes an event; at the end of a window, answers with what it shows. Events that were taken
@@ -324,8 +372,26 @@ impl DriftWatch {
     /// Ends what has not ended: the module is no longer watched.
     pub fn close(&mut self, at: Mark) -> Vec<Change> {
         let episodes = std::mem::take(&mut self.state.episodes);
-        let told = episodes.into_iter().filter(|(_, episode)| episode.is_told);
-        told.map(|(key, episode)| self.change(false, key, None, 1.0, episode.since, at)).collect()
+        let ends = |(key, episode): (Key, Episode)| {
+            let told = episode.told?;
+            let (against, subject, field) = self.named(key);
+            Some(Change {
+                begins: false,
+                against,
+                subject,
+                field,
+                measure: told.measure,
+                value: told.value,
+                expected: told.expected,
+                least: self.least(told.measure),
+                probability: 1.0,
+                window_events: 0.0,
+                effective_events: 0.0,
+                since: episode.since,
+                at,
+            })
+        };
+        episodes.into_iter().filter_map(ends).collect()
     }
 
     fn forget(&mut self) {
@@ -368,7 +434,7 @@ impl DriftWatch {
             verdict_rate: self.state.verdicts.share(),
             late_share: self.state.late.share(),
             changes,
-            active: self.active(),
+            active: self.active().len(),
         }
     }
 
@@ -395,88 +461,90 @@ impl DriftWatch {
     fn judge(&mut self, candidates: &[Candidate], at: Mark) -> Vec<Change> {
         let probabilities: Vec<f64> = candidates.iter().map(|one| one.test.probability).collect();
         let corrected = holm(&probabilities);
-        let mut by_key: BTreeMap<Key, Vec<(&Candidate, f64)>> = BTreeMap::new();
+        let mut by_key: BTreeMap<Key, Vec<Judged<'_>>> = BTreeMap::new();
         for (candidate, corrected) in candidates.iter().zip(corrected) {
             by_key.entry(candidate.key).or_default().push((candidate, corrected));
         }
         let mut changes = Vec::new();
         for (key, tests) in by_key {
             let mut episode = self.state.episodes.remove(&key).unwrap_or_default();
-            let needed = if episode.is_told { GOES_ON } else { 1.0 };
-            let crosses = |(one, corrected): &&(&Candidate, f64)| {
-                *corrected <= self.settings.probability
-                    && one.test.effect >= needed * self.least(one.test.measure)
-            };
-            // What is new tells most; else how many times the least effect it is.
-            let telling = |(one, _): &(&Candidate, f64)| {
-                let is_new = one.test.measure == Measure::Unseen;
-                let times = one.test.effect / self.least(one.test.measure).max(f64::MIN_POSITIVE);
-                if is_new { f64::MAX } else { times }
-            };
-            let best =
-                |a: &&(&Candidate, f64), b: &&(&Candidate, f64)| telling(a).total_cmp(&telling(b));
-            let crossing = tests.iter().filter(crosses).max_by(best);
-            let shown = crossing.or_else(|| tests.iter().max_by(best)).copied();
-            if crossing.is_some() == episode.is_told {
-                episode.streak = 0;
-            } else {
-                if episode.streak == 0 && !episode.is_told {
-                    episode.since = self.state.began;
-                }
-                episode.streak += 1;
-            }
-            if episode.streak >= self.settings.persistence {
-                (episode.is_told, episode.streak) = (!episode.is_told, 0);
-                let (candidate, corrected) = shown.map_or((None, 1.0), |(one, p)| (Some(one), p));
-                changes.push(self.change(
-                    episode.is_told,
-                    key,
-                    candidate,
-                    corrected,
-                    episode.since,
-                    at,
-                ));
-            }
-            if episode.is_told || episode.streak > 0 {
+            let (shown, crosses) = self.shown(&tests, episode.told.is_some());
+            changes.extend(self.turn(key, &mut episode, shown, crosses, at));
+            if episode.told.is_some() || episode.streak > 0 {
                 self.state.episodes.insert(key, episode);
             }
         }
         changes
     }
 
-    fn change(
-        &self,
-        begins: bool,
-        key: Key,
-        shown: Option<&Candidate>,
-        probability: f64,
-        since: Mark,
-        at: Mark,
-    ) -> Change {
-        let watched = &self.baselines[key.baseline];
-        let (subject, field) = match key.aspect {
-            Aspect::Latency => (Subject::Latency, LATENCY),
-            _ => (
-                watched.subject(key.field),
-                watched.baseline.names().nth(key.field).unwrap_or_default(),
-            ),
+    /// The most telling test of an episode, and whether it crosses its bound.
+    fn shown<'a>(&self, tests: &[Judged<'a>], is_told: bool) -> (Judged<'a>, bool) {
+        let needed = if is_told { GOES_ON } else { 1.0 };
+        let crosses = |(one, corrected): &&Judged<'a>| {
+            *corrected <= self.settings.probability
+                && one.test.effect >= needed * self.least(one.test.measure)
         };
-        let measure = shown.map_or_else(|| measure(key.aspect, subject), |one| one.test.measure);
-        Change {
-            begins,
-            against: watched.against,
+        // What is new tells most; else how many times the least effect it is.
+        let telling = |(one, _): &Judged<'a>| {
+            let is_new = one.test.measure == Measure::Unseen;
+            let times = one.test.effect / self.least(one.test.measure).max(f64::MIN_POSITIVE);
+            if is_new { f64::MAX } else { times }
+        };
+        let best = |a: &&Judged<'a>, b: &&Judged<'a>| telling(a).total_cmp(&telling(b));
+        match tests.iter().filter(crosses).max_by(best) {
+            Some(crossing) => (*crossing, true),
+            None => (*tests.iter().max_by(best).expect("a key has tests"), false),
+        }
+    }
+
+    /// Takes a window into an episode; answers with what begins or ends by it.
+    fn turn(
+        &self,
+        key: Key,
+        episode: &mut Episode,
+        (candidate, probability): Judged<'_>,
+        crosses: bool,
+        at: Mark,
+    ) -> Option<Change> {
+        if crosses == episode.told.is_some() {
+            episode.streak = 0;
+            return None;
+        }
+        if episode.streak == 0 && crosses {
+            episode.since = self.state.began;
+        }
+        episode.streak += 1;
+        if episode.streak < self.settings.persistence {
+            return None;
+        }
+        episode.streak = 0;
+        let Test { measure, value, expected, .. } = candidate.test;
+        episode.told = crosses.then_some(Told { measure, value, expected });
+        let (against, subject, field) = self.named(key);
+        Some(Change {
+            begins: crosses,
+            against,
             subject,
-            field: field.to_owned(),
+            field,
             measure,
-            value: shown.map_or(0.0, |one| one.test.value),
-            expected: shown.map_or(0.0, |one| one.test.expected),
+            value,
+            expected,
             least: self.least(measure),
             probability,
-            window_events: shown.map_or(0.0, |one| one.events),
-            effective_events: shown.map_or(0.0, |one| one.effective),
-            since,
+            window_events: candidate.events,
+            effective_events: candidate.effective,
+            since: episode.since,
             at,
+        })
+    }
+
+    fn named(&self, key: Key) -> (Against, Subject, String) {
+        let watched = &self.baselines[key.baseline];
+        if key.aspect == Aspect::Latency {
+            return (watched.against, Subject::Latency, LATENCY.to_owned());
         }
+        let field = watched.baseline.names().nth(key.field).unwrap_or_default();
+        (watched.against, watched.subject(key.field), field.to_owned())
     }
 
     fn least(&self, measure: Measure) -> f64 {
@@ -539,15 +607,5 @@ fn aspect(measure: Measure) -> Aspect {
         Measure::Missing => Aspect::Missing,
         Measure::Latency => Aspect::Latency,
         Measure::Ks | Measure::Psi | Measure::Unseen | Measure::VerdictRate => Aspect::Values,
-    }
-}
-
-/// The measure of a drift that ends untold by any.
-fn measure(aspect: Aspect, subject: Subject) -> Measure {
-    match (aspect, subject) {
-        (Aspect::Missing, _) => Measure::Missing,
-        (Aspect::Latency, _) => Measure::Latency,
-        (Aspect::Values, Subject::Verdicts) => Measure::VerdictRate,
-        (Aspect::Values, _) => Measure::Psi,
     }
 }

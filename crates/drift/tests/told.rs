@@ -52,13 +52,13 @@ fn check(seed: u64, change: impl FnMut(&mut Event), wanted: (Subject, &str, Meas
     let began = changes(&run(&mut world, &mut watch, 10_000, change));
     let [first] = began.as_slice() else { panic!("one is told: {began:?}") };
     assert_eq!((first.subject, first.field.as_str(), first.measure), wanted);
-    assert_eq!((first.begins, first.against, watch.active()), (true, Against::Training, 1));
+    assert_eq!((first.begins, first.against, watch.active().len()), (true, Against::Training, 1));
     assert!(first.probability <= settings().probability, "{first:?}");
     assert_eq!(first.since.offset, ROWS + 5000, "{first:?}");
     assert!(first.at.offset < ROWS + 10_000, "{first:?}");
     let ended = changes(&run(&mut world, &mut watch, 15_000, |_| {}));
     let [last] = ended.as_slice() else { panic!("one ends: {ended:?}") };
-    assert_eq!((last.begins, last.field.as_str(), watch.active()), (false, wanted.1, 0));
+    assert_eq!((last.begins, last.field.as_str(), watch.active().len()), (false, wanted.1, 0));
 }
 
 #[test]
@@ -196,10 +196,10 @@ fn a_restart_goes_on_where_it_was_and_takes_no_event_twice() {
     got.extend(feed(&mut after, &events[1500..]));
     assert_eq!(got, wanted);
     assert_eq!(after.state(), undisturbed.state());
-    assert_eq!(after.active(), 1);
+    assert!(matches!(after.active().as_slice(), [one] if one.field == "x1" && one.value > 0.1));
     let ended = after.close(Mark { offset: 7, ingested_ms: 8 });
     assert!(matches!(ended.as_slice(), [end] if !end.begins && end.field == "x1"));
-    assert_eq!(after.active(), 0);
+    assert!(after.active().is_empty());
     // What another module's watch knew is of no use.
     let mut other = manifest.clone();
     other.reference.truncate(4);
