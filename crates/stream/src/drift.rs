@@ -222,3 +222,132 @@ impl LaneDrift {
         Drift::new(&place.detector, told, origin, &self.version, self.module.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinge_contract::manifest::{DetectorInfo, DriftReference, Lineage, ThresholdInfo};
+    use twinge_contract::schema::Schema;
+    use twinge_contract::verdict::{Severity, Verdict, VerdictData};
+    use twinge_drift::training::{Column, Row, reference};
+    use twinge_platform::SimulatedDisk;
+
+    /// A value of the unit interval; those in a row spread over it evenly.
+    fn value(number: u64) -> f64 {
+        (number as f64 * 0.618_033_988_749_895).fract()
+    }
+
+    fn manifest(version: &str, shift: f64) -> Manifest {
+        let values: Vec<f64> = (0..4000).map(|number| value(number) + shift).collect();
+        let row = |row: u32| Row { row, place: row, time_ms: f64::NAN, entity: 0 };
+        let rows: Vec<Row> = (0..4000).map(row).collect();
+        let (sample, reference) =
+            reference(&[Column::Numbers { field: "x", values: &values }], &rows);
+        Manifest {
+            abi: 1,
+            name: "d".into(),
+            version: version.into(),
+            schema: Schema { numeric: vec!["x".into()], ..Schema::default() },
+            state_bytes: 0,
+            stream: twinge_contract::manifest::StreamRules::default(),
+            detector: DetectorInfo {
+                kind: String::new(),
+                settings: std::collections::BTreeMap::new(),
+                features: Vec::new(),
+                why: Vec::new(),
+            },
+            threshold: ThresholdInfo {
+                false_alarm_rate: 0.001,
+                calibration_rows: 1,
+                raw_score: 1.0,
+            },
+            metrics: std::collections::BTreeMap::new(),
+            lineage: Lineage {
+                data_digest: String::new(),
+                rows: 4000,
+                config_digest: String::new(),
+                seed: 0,
+                runtime_digest: String::new(),
+            },
+            reference,
+            drift: Some(DriftReference { sample, scores: None, anchor: None }),
+            notes: Vec::new(),
+        }
+    }
+
+    fn place() -> Place {
+        Place { detector: "d".into(), source: "s".into(), partition: "0".into(), redelivers: false }
+    }
+
+    /// Delivers events from `from` on with a verdict of `module`, and answers with what was told.
+    fn deliver(
+        lane: &mut LaneDrift,
+        from: u64,
+        shift: f64,
+        module: &str,
+        acting: &Manifest,
+    ) -> DriftNews {
+        let offsets = from..from + 4000;
+        let arrival = |offset: u64| Arrival {
+            offset,
+            ingested_ms: offset.cast_signed() * 10,
+            key: None,
+            attributes: None,
+            bytes: Vec::new(),
+        };
+        let verdict = |offset: u64| Verdict {
+            specversion: "1.0".into(),
+            kind: String::new(),
+            id: String::new(),
+            source: String::new(),
+            subject: "all".into(),
+            time: None,
+            data: VerdictData {
+                verdict: Outcome::Normal,
+                score: 0.5,
+                severity: Severity::None,
+                late: false,
+                continues: false,
+                attribution: Vec::new(),
+                sensitivity: None,
+                version: String::new(),
+                module: module.into(),
+                origin: Origin { source: "s".into(), partition: "0".into(), offset },
+            },
+        };
+        let arrivals: Vec<Arrival> = offsets.clone().map(arrival).collect();
+        let records: Vec<Record> =
+            offsets.map(|offset| Record::Verdict(Box::new(verdict(offset)))).collect();
+        let reading =
+            |offset| Reading { offset, time_ms: None, inputs: vec![value(offset) + shift] };
+        let readings: Vec<Reading> = lane.wanted(&arrivals).into_iter().map(reading).collect();
+        let acting = (acting, acting.version.as_str());
+        lane.note(&arrivals, &records, &readings, acting, &place(), None)
+    }
+
+    #[test]
+    fn a_drift_ends_with_the_module_that_it_is_a_drift_from() {
+        let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new(1));
+        let open =
+            || LaneDrift::open(DriftSettings::default(), Arc::clone(&disk), "/drift.bin".into(), 0);
+        let (old, new) = (manifest("old", 0.0), manifest("new", 0.5));
+        let mut lane = open();
+        assert!(deliver(&mut lane, 0, 0.0, "old", &old).found.is_empty());
+        let told = deliver(&mut lane, 4000, 0.5, "old", &old).found;
+        assert!(matches!(told.as_slice(), [one] if one.data.verdict == "drift-begins"), "{told:?}");
+        // Verdicts of one that stands by change nothing.
+        let news = deliver(&mut lane, 8000, 0.5, "other", &old);
+        assert!(news.found.is_empty() && news.evaluations.is_empty());
+        lane.save(0);
+        // After a restart it is known, and ends when the one takes over that was trained on it.
+        let mut lane = open();
+        assert!(deliver(&mut lane, 12_000, 0.5, "old", &old).found.is_empty());
+        assert_eq!(lane.active().len(), 1);
+        let news = deliver(&mut lane, 16_000, 0.5, "new", &new);
+        let [end] = news.found.as_slice() else { panic!("it ends: {news:?}") };
+        assert_eq!((end.data.verdict.as_str(), end.data.module.as_str()), ("drift-ends", "old"));
+        assert_eq!(news.left, [("old".to_owned(), vec!["x".to_owned()])]);
+        assert!(news.evaluations.iter().all(|(version, _)| version == "new"));
+        assert!(lane.active().is_empty());
+    }
+}
