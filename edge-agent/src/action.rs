@@ -226,7 +226,8 @@ impl Trigger {
             Finding::Silence(silence) if self.action.settings.silence => {
                 (&silence.subject, &silence.source, Severity::High, String::new(), &silence.id)
             }
-            Finding::Silence(_) | Finding::DeadLetter(..) => return None,
+            // A machine is not stopped because its sensors have drifted.
+            Finding::Silence(_) | Finding::Drift(_) | Finding::DeadLetter(..) => return None,
         };
         if severity < self.action.settings.severity || severity == Severity::None {
             return None;

@@ -22,7 +22,7 @@ pub(crate) const EVENT_TYPE: &str = "io.twinge.event.v1";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Forward {
-    /// Anomalous verdicts, silences and dead letters.
+    /// Anomalous verdicts, silences, drifts and dead letters.
     Anomalies,
     /// All verdicts.
     #[default]
@@ -106,6 +106,9 @@ impl Outlet for Forwarder {
             }
             Finding::Silence(silence) => {
                 self.push(Importance::Anomalous, Some(&silence.subject), json.to_vec());
+            }
+            Finding::Drift(drift) => {
+                self.push(Importance::Anomalous, Some(&drift.subject), json.to_vec());
             }
         }
     }

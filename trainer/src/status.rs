@@ -199,7 +199,8 @@ impl Device {
             () if !self.condemned.is_empty() => 1,
             () if self.silent => 2,
             () if self.behind => 3,
-            () => 4,
+            () if !self.report.drifts.is_empty() => 4,
+            () => 5,
         }
     }
 
@@ -225,8 +226,15 @@ impl Device {
             mark(self.serial.to_string(), self.behind, "behind"),
             mark(span(self.age_ms), self.silent, "SILENT"),
             self.condemned.join("; "),
-            self.trouble.clone().unwrap_or_default(),
+            self.trouble.clone().or_else(|| self.drifting()).unwrap_or_default(),
         ]
+    }
+
+    /// What no longer looks as it did, where something does not.
+    fn drifting(&self) -> Option<String> {
+        let fields: Vec<&str> =
+            self.report.drifts.iter().map(|drift| drift.field.as_str()).collect();
+        (!fields.is_empty()).then(|| format!("drift of {}", fields.join(", ")))
     }
 }
 

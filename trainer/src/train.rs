@@ -35,6 +35,10 @@ pub(crate) struct Arguments {
     /// The module; its signature is written beside it as NAME.sig.
     #[arg(long, default_value = "detector.wasm")]
     out: PathBuf,
+    /// The module that this one is to take the place of, so that drift since the first of the line
+    /// shows, however many times it was trained again.
+    #[arg(long)]
+    former: Option<PathBuf>,
     /// Key to sign with [default: your developer key].
     #[arg(long, env = "TWINGE_SIGNING_KEY")]
     key: Option<PathBuf>,
@@ -58,6 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         (Some(path), false) => Some(keys::read_key(path)?),
         (None, false) => keys::developer_key()?,
     };
+    let former = arguments.former.as_deref().map(read_former).transpose()?;
     let bar = bar();
     let schema = &valid.written.schema;
     bar.set_message("reading");
@@ -69,7 +74,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         bar.set_message(progress.step);
         true
     };
-    let trained = twinge_fit::train(&table, &valid, arguments.seed, &mut progress)
+    let (former, seed) = (former.as_ref(), arguments.seed);
+    let trained = twinge_fit::train_after(former, &table, &valid, seed, &mut progress)
         .with_context(|| file.name())?;
     bar.finish_and_clear();
     write(&arguments.out, &trained, key.as_ref())?;
@@ -93,6 +99,21 @@ fn read_config(path: &Path) -> Result<Config> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Config::parse(&text).with_context(|| format!("{} is not usable", path.display()))
+}
+
+/// What a module tells of itself.
+fn read_former(path: &Path) -> Result<Manifest> {
+    let module = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let manifest = twinge_engine::manifest(&module).with_context(|| {
+        format!("{} is no module: give one that `trainer train` wrote", path.display())
+    })?;
+    if manifest.drift.is_none() {
+        tell(&format!(
+            "note: {} tells too little of its data for drift to be measured against it; the new module is the first of its line",
+            path.display()
+        ));
+    }
+    Ok(manifest)
 }
 
 /// A configuration guessed from the data, printed so that it can be kept and corrected.

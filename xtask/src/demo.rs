@@ -16,6 +16,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use twinge_contract::drift::DRIFT_TYPE;
 use twinge_contract::manifest::Manifest;
 use twinge_contract::time::TimeFormat;
 
@@ -268,7 +269,7 @@ impl Demo {
         ensure!(host.stop()? == Some(0), "the host failed:\n{}", host.log_text());
         let mut times = BTreeMap::new();
         let mut shorts = BTreeMap::new();
-        for line in fs::read_to_string(&path)?.lines() {
+        for line in fs::read_to_string(&path)?.lines().filter(|line| !line.contains(DRIFT_TYPE)) {
             let verdict: Value = serde_json::from_str(line)?;
             let offset =
                 verdict["data"]["origin"]["offset"].as_u64().context("a verdict has an offset")?;
@@ -287,7 +288,8 @@ impl Demo {
         let done = edge.output().context("cannot start the edge agent")?;
         ensure!(done.status.success(), "the edge agent ended with {}", done.status);
         let mut shorts = BTreeMap::new();
-        for line in String::from_utf8(done.stdout)?.lines() {
+        let text = String::from_utf8(done.stdout)?;
+        for line in text.lines().filter(|line| !line.contains(DRIFT_TYPE)) {
             let verdict: Value = serde_json::from_str(line)?;
             let offset =
                 verdict["data"]["origin"]["offset"].as_u64().context("a verdict has an offset")?;

@@ -34,6 +34,9 @@ pub struct Manifest {
     /// What the inputs looked like in training, for drift.
     #[serde(default)]
     pub reference: Vec<ReferenceHistogram>,
+    /// What else drift is measured against; without it, inputs are measured and never alarmed on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<DriftReference>,
     /// What the trainer found worth telling, in sentences.
     #[serde(default)]
     pub notes: Vec<String>,
@@ -85,7 +88,8 @@ pub struct ThresholdInfo {
     pub raw_score: f64,
 }
 
-/// What a module was made from: with the same four, the same bytes come out.
+/// What a module was made from: with the same, and the same [anchor](DriftReference::anchor) carried
+/// along, the same bytes come out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lineage {
     /// SHA-256 of the training data as it was read.
@@ -100,8 +104,8 @@ pub struct Lineage {
     pub runtime_digest: String,
 }
 
-/// The distribution of an input in training.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The distribution of an input, or of scores, in training.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReferenceHistogram {
     /// Input field.
     pub field: String,
@@ -115,6 +119,78 @@ pub struct ReferenceHistogram {
     pub shares: Vec<f64>,
     /// Share of the rows in which the field was missing.
     pub missing: f64,
+    /// Shares of bins and of missing at each [phase](SampleInfo::phase_rows) of the day, where the
+    /// day matters: phase by phase, a byte each in base64, 255 times the root of the share.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub phases: String,
+    /// How many times more than by chance the shares of blocks of 64, 256, 1024 and so on rows
+    /// varied around the whole: the design effect (Kish 1965) of rows that are not independent.
+    /// Empty where there were too few rows to tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spread: Vec<f64>,
+    /// The same of the share that was missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_spread: Vec<f64>,
+    /// Variance of shares between entities, as a part of the whole variance: from 0, all entities
+    /// are alike, to 1, each has values of its own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub entity_spread: f64,
+}
+
+/// What drift is measured against, beside the inputs' distributions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DriftReference {
+    /// The rows behind [`Manifest::reference`].
+    pub sample: SampleInfo,
+    /// Scores and verdicts of rows that were held back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scores: Option<ScoreReference>,
+    /// The inputs of the first module of the line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<AnchorReference>,
+}
+
+/// The rows that a reference was made of.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SampleInfo {
+    /// How many.
+    pub rows: u64,
+    /// Entities that they belong to, as many as count: a few that send nearly all count alone.
+    pub entities: f64,
+    /// Rows around each phase of the day, the first of which is midnight UTC and all of which are
+    /// equally far apart; empty where the hour makes no difference or cannot be told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phase_rows: Vec<f64>,
+}
+
+/// What a module said of rows that were held back in its training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScoreReference {
+    /// The rows.
+    pub sample: SampleInfo,
+    /// Scores.
+    pub scores: ReferenceHistogram,
+    /// Verdicts: the category `anomalous`, and others.
+    pub verdicts: ReferenceHistogram,
+}
+
+/// The reference of the first module of a line, carried along by each that was trained after it, so
+/// that drift in steps which are small from one training to the next shows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AnchorReference {
+    /// Version of that module in its maker's words.
+    pub version: String,
+    /// SHA-256 of its training data.
+    pub data_digest: String,
+    /// The rows.
+    pub sample: SampleInfo,
+    /// Their inputs.
+    pub reference: Vec<ReferenceHistogram>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 impl Manifest {

@@ -17,7 +17,7 @@ use crate::scale::quantile;
 use crate::surprise::Curve;
 use crate::table::Table;
 use std::collections::BTreeMap;
-use twinge_detector::alarms::smoothed;
+use twinge_detector::alarms::{Rule, smoothed};
 
 /// Folds of a table.
 const FOLDS: usize = 5;
@@ -46,12 +46,23 @@ pub struct Assessed {
     pub calibrated: Calibrated,
     /// Rows that the threshold was set on.
     pub calibration_rows: usize,
+    /// Scores, as they would have been told, of rows that stand for those to come.
+    pub scored: Scored,
     /// Figures on rows that were not fitted.
     pub metrics: BTreeMap<String, f64>,
     /// Why parts are put together as they are.
     pub why: Vec<String>,
     /// What was noticed.
     pub notes: Vec<String>,
+}
+
+/// Rows with the score of each.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scored {
+    /// Rows of the table.
+    pub rows: Vec<u32>,
+    /// At least 1 for an anomaly.
+    pub scores: Vec<f64>,
 }
 
 /// Fits and calibrates.
@@ -111,6 +122,7 @@ impl Assessment<'_> {
             .expect("there are unfitted rows and the rate was checked");
         let features = self.prepared.features.view();
         let of_anomalies = fitted.raw_scores(features, &anomalies);
+        let scored = self.scored(&fitted, &calibrated, &unfitted.rows, &raw);
         let metrics = metrics(self.prepared.fit.len(), &raw, &of_anomalies, &calibrated);
         let mut notes = self.notes_on_rate(&calibrated, raw.len());
         if !self.fitter.clean && self.plan.contamination == 0.0 {
@@ -120,10 +132,31 @@ impl Assessment<'_> {
             fitted,
             calibrated,
             calibration_rows: unfitted.rows.len(),
+            scored,
             metrics: if self.table.labels.is_some() { metrics } else { without_labels(metrics) },
             why,
             notes,
         })
+    }
+
+    /// What would have been told of rows that were not fitted, whose raw scores are given.
+    fn scored(
+        &self,
+        fitted: &Fitted,
+        calibrated: &Calibrated,
+        rows: &[u32],
+        raw: &[f64],
+    ) -> Scored {
+        if self.plan.rule == Rule::Every {
+            return Scored::of(calibrated, rows, raw.iter().copied());
+        }
+        // What is told of a row depends on those before it.
+        let mut all = self.all_raw_scores(fitted);
+        for (row, raw) in rows.iter().zip(raw) {
+            all[*row as usize] = *raw;
+        }
+        let told = self.told(&all, calibrated.threshold);
+        Scored::of(calibrated, rows, rows.iter().map(|row| told[*row as usize]))
     }
 
     fn fit(&mut self, tell: &mut Tell<'_>) -> Result<(Fitted, Unfitted), TrainError> {
@@ -260,7 +293,7 @@ impl Assessment<'_> {
         let rate = self.plan.false_alarm_rate;
         let mut calibrated =
             calibrate(null_of_series(channels), rate).expect("there are draws and a rate");
-        let told = self.told(&fitted, calibrated.threshold);
+        let told = self.told(&self.all_raw_scores(&fitted), calibrated.threshold);
         let mut why =
             vec!["one threshold for all series: that of surprises by chance alone".into()];
         let normal = self.normal(&told);
@@ -299,7 +332,7 @@ impl Assessment<'_> {
             false_alarm_rate: self.plan.false_alarm_rate,
             is_extrapolated: false,
         };
-        let told = self.told(&fitted, threshold);
+        let told = self.told(&raw, threshold);
         let why = vec![format!(
             "the threshold is {WANDER_MARGIN} times what the sensors' own rows stay below, because levels wander further than they show"
         )];
@@ -316,12 +349,11 @@ impl Assessment<'_> {
         fitted.raw_scores(self.prepared.features.view(), &rows)
     }
 
-    /// What is told of every row, by the rule of alarms.
-    fn told(&self, fitted: &Fitted, threshold: f64) -> Vec<f64> {
+    /// What is told of every row with these raw scores, by the rule of alarms.
+    fn told(&self, raw: &[f64], threshold: f64) -> Vec<f64> {
         let alarms = self.prepared.alarms(self.plan);
         let words = self.prepared.pipeline.shape.state_words as usize;
         let mut states = vec![0.0; self.table.entity_count * words];
-        let raw = self.all_raw_scores(fitted);
         let rows = raw.iter().zip(&self.table.entities).zip(&self.prepared.kinds);
         rows.map(|((raw, entity), kind)| {
             let state = &mut states[*entity as usize * words..][..words];
@@ -346,7 +378,9 @@ impl Assessment<'_> {
         let anomalies = self.labelled_anomalies();
         let of_anomalies: Vec<f64> = anomalies.iter().map(|row| told[*row as usize]).collect();
         let metrics = metrics(normal.len(), &normal, &of_anomalies, &calibrated);
+        let rows = &self.prepared.fit;
         Assessed {
+            scored: Scored::of(&calibrated, rows, normal.iter().copied()),
             fitted,
             calibrated,
             calibration_rows: normal.len(),
@@ -370,6 +404,13 @@ impl Assessment<'_> {
             "the threshold rests on the {:.0} largest of {rows} scores: it finds only what is far beyond them; more data or a higher threshold.false_alarm_rate finds more",
             (rows as f64 * rate).max(1.0)
         )]
+    }
+}
+
+impl Scored {
+    fn of(calibrated: &Calibrated, rows: &[u32], told: impl Iterator<Item = f64>) -> Self {
+        let calibration = calibrated.model();
+        Self { rows: rows.to_vec(), scores: told.map(|raw| calibration.score(raw)).collect() }
     }
 }
 

@@ -46,4 +46,4 @@ pub mod view;
 pub use config::{Config, ConfigError, ValidConfig};
 pub use error::TrainError;
 pub use table::Table;
-pub use train::{Progress, Trained, train};
+pub use train::{Progress, Trained, train, train_after};

@@ -1,69 +1,77 @@
-//! What inputs looked like in training, for drift to be measured against.
+//! What inputs, scores and verdicts looked like in training, for drift to be measured against.
 
-use crate::scale::quantile;
+use crate::assess::Scored;
 use crate::table::{CategoryColumn, Table};
-use twinge_contract::manifest::ReferenceHistogram;
+use twinge_contract::manifest::{AnchorReference, DriftReference, Manifest, ReferenceHistogram};
+use twinge_drift::training::{Column, Row, reference, scores};
 
-/// Bins of a number; of many inputs each has fewer, so that the manifest stays small.
-const BINS: usize = 16;
-const BINS_OF_MANY: usize = 8;
-const MANY_INPUTS: usize = 64;
-const CATEGORIES: usize = 31;
+/// The reference of the inputs over `rows`, and what else drift is measured against: scores of rows
+/// that were not fitted, and the inputs of the line's first module, if there was one `former`ly.
+pub fn references(
+    table: &Table,
+    rows: &[u32],
+    scored: &Scored,
+    former: Option<&Manifest>,
+) -> (Vec<ReferenceHistogram>, DriftReference) {
+    let places = places(table);
+    let row = |row: &u32| Row {
+        row: *row,
+        place: places[*row as usize],
+        time_ms: time_ms(table, *row as usize),
+        entity: table.entities[*row as usize],
+    };
+    let own: Vec<Row> = rows.iter().map(row).collect();
+    let scored_rows: Vec<Row> = scored.rows.iter().map(row).collect();
+    let (sample, histograms) = reference(&columns(table), &own);
+    let has_scores = !scored.rows.is_empty();
+    let drift = DriftReference {
+        sample,
+        scores: has_scores.then(|| scores(&scored.scores, &scored_rows)),
+        anchor: former.and_then(anchor),
+    };
+    (histograms, drift)
+}
 
-/// A histogram of each input over the rows given.
-pub fn histograms(table: &Table, rows: &[u32]) -> Vec<ReferenceHistogram> {
-    let numbers = table.schema.numeric.iter().zip(&table.numeric).map(|(name, column)| {
-        let mut values: Vec<f64> =
-            rows.iter().map(|row| column[*row as usize]).filter(|v| !v.is_nan()).collect();
-        values.sort_unstable_by(f64::total_cmp);
-        let bins = if table.schema.width() > MANY_INPUTS { BINS_OF_MANY } else { BINS };
-        number_histogram(name, &values, rows.len(), bins)
+/// The first module of a line: that of the former one, or the former one itself; nothing where it
+/// tells too little to be compared with.
+pub fn anchor(former: &Manifest) -> Option<AnchorReference> {
+    let drift = former.drift.as_ref()?;
+    Some(drift.anchor.clone().unwrap_or_else(|| AnchorReference {
+        version: former.version.clone(),
+        data_digest: former.lineage.data_digest.clone(),
+        sample: drift.sample.clone(),
+        reference: former.reference.clone(),
+    }))
+}
+
+fn columns(table: &Table) -> Vec<Column<'_>> {
+    let schema = &table.schema;
+    let numbers = schema.numeric.iter().zip(&table.numeric);
+    let numbers = numbers.map(|(field, values)| Column::Numbers { field, values });
+    let categories = schema.categorical.iter().zip(&table.categorical);
+    let categories = categories.map(|(field, column)| Column::Categories {
+        field,
+        rows: &column.rows,
+        names: &column.names,
     });
-    let categories = table.schema.categorical.iter().zip(&table.categorical);
-    numbers.chain(categories.map(|(name, column)| category_histogram(name, column, rows))).collect()
+    numbers.chain(categories).collect()
 }
 
-/// A part of the rows to six places: more would be digits without meaning in every manifest.
-fn share(part: usize, rows: usize) -> f64 {
-    libm::round(part as f64 / rows.max(1) as f64 * 1e6) / 1e6
+/// The place of each row in time, equal times in the order of rows; without times, its number.
+fn places(table: &Table) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..table.rows() as u32).collect();
+    order.sort_by(|a, b| {
+        table.times_ms[*a as usize].total_cmp(&table.times_ms[*b as usize]).then(a.cmp(b))
+    });
+    let mut places = vec![0; order.len()];
+    for (place, row) in (0..).zip(order) {
+        places[row as usize] = place;
+    }
+    places
 }
 
-fn number_histogram(name: &str, sorted: &[f64], rows: usize, bins: usize) -> ReferenceHistogram {
-    let mut bounds: Vec<f64> = Vec::new();
-    if !sorted.is_empty() {
-        bounds.extend((1..bins).map(|bin| quantile(sorted, bin as f64 / bins as f64)));
-        bounds.dedup();
-    }
-    let mut below = 0;
-    let mut shares = Vec::new();
-    for upper in bounds
-        .iter()
-        .map(|bound| sorted.partition_point(|value| value <= bound))
-        .chain([sorted.len()])
-    {
-        shares.push(share(upper - below, rows));
-        below = upper;
-    }
-    let missing = share(rows - sorted.len(), rows);
-    ReferenceHistogram { field: name.to_owned(), bounds, categories: Vec::new(), shares, missing }
-}
-
-fn category_histogram(name: &str, column: &CategoryColumn, rows: &[u32]) -> ReferenceHistogram {
-    let counts = category_counts(column, rows);
-    let share = |count: usize| share(count, rows.len());
-    let known: usize = counts.iter().map(|(_, count)| count).sum();
-    let (listed, others) = counts.split_at(counts.len().min(CATEGORIES));
-    ReferenceHistogram {
-        field: name.to_owned(),
-        bounds: Vec::new(),
-        categories: listed.iter().map(|(name, _)| (*name).to_owned()).collect(),
-        shares: listed
-            .iter()
-            .map(|(_, count)| share(*count))
-            .chain([share(others.iter().map(|(_, count)| count).sum())])
-            .collect(),
-        missing: share(rows.len() - known),
-    }
+fn time_ms(table: &Table, row: usize) -> f64 {
+    if table.schema.time.is_some() { table.times_ms[row] } else { f64::NAN }
 }
 
 /// Categories with their number of rows, most frequent first, equal ones by text.

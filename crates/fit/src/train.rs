@@ -6,7 +6,7 @@ use crate::error::{ROWS_MIN, TrainError, too_few};
 use crate::link::{RUNTIME, link};
 use crate::plan::Plan;
 use crate::prepare::Prepared;
-use crate::reference::histograms;
+use crate::reference::references;
 use crate::table::Table;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -44,6 +44,18 @@ pub fn train(
     seed: u64,
     progress: &mut dyn FnMut(Progress) -> bool,
 ) -> Result<Trained, TrainError> {
+    train_after(None, table, config, seed, progress)
+}
+
+/// The same, in the place of a `former` module: what the first of its line was trained on is carried
+/// along, for drift. Nothing else depends on it.
+pub fn train_after(
+    former: Option<&Manifest>,
+    table: &Table,
+    config: &ValidConfig,
+    seed: u64,
+    progress: &mut dyn FnMut(Progress) -> bool,
+) -> Result<Trained, TrainError> {
     if table.rows() < ROWS_MIN {
         return Err(too_few(table.rows(), "training", ROWS_MIN, ""));
     }
@@ -61,7 +73,9 @@ pub fn train(
     let model = model.encode();
     // What was just made must be readable: better told here than on a device.
     Model::parse(as_bytes(&model))?;
-    let manifest = manifest(table, config, seed, &plan, &prepared, &assessed);
+    let mut manifest = manifest(table, config, seed, &plan, &prepared, &assessed);
+    let (reference, drift) = references(table, &prepared.scaled_on, &assessed.scored, former);
+    (manifest.reference, manifest.drift) = (reference, Some(drift));
     let module = link(RUNTIME, as_bytes(&model), &manifest.to_json())?;
     Ok(Trained { module, manifest, model })
 }
@@ -102,7 +116,8 @@ fn manifest(
             seed,
             runtime_digest: hex::encode(Sha256::digest(RUNTIME)),
         },
-        reference: histograms(table, &prepared.scaled_on),
+        reference: Vec::new(),
+        drift: None,
         notes: prepared.notes.iter().chain(&assessed.notes).cloned().collect(),
     }
 }

@@ -8,7 +8,7 @@ use twinge_contract::schema::Schema;
 use twinge_fit::config::DetectorSettings;
 use twinge_fit::link::{RUNTIME, model_of};
 use twinge_fit::read::{Format, RowReader};
-use twinge_fit::{Config, Table, TrainError, Trained, train};
+use twinge_fit::{Config, Table, TrainError, Trained, train, train_after};
 
 fn table(csv: &str, schema: &Schema) -> Table {
     Table::read(RowReader::new(csv.as_bytes(), Format::Csv, schema).unwrap(), |_| {}).unwrap()
@@ -141,4 +141,72 @@ fn a_cancelled_training_stops() {
     let result =
         train(&table(&noisy_csv(500), &schema), &config.check().unwrap(), 1, &mut |_| false);
     assert!(matches!(result, Err(TrainError::Cancelled)));
+}
+
+/// A sensor of three entities for three days, with a wave of a day.
+fn daily_csv() -> (String, Schema) {
+    let mut random = twinge_fit::random::Random::new(12, 0);
+    let mut csv = "sensor,time,a,b\n".to_owned();
+    for minute in 0..3 * 1440 {
+        for sensor in 0..3 {
+            let wave = libm::sin(f64::from(minute) / 1440.0 * std::f64::consts::TAU);
+            let (a, b) = (20.0 + 5.0 * wave + random.normal(), random.normal());
+            writeln!(csv, "s{sensor},{},{a:.3},{b:.3}", minute * 60).unwrap();
+        }
+    }
+    let schema = Schema {
+        entity: Some("sensor".into()),
+        time: Some("time".into()),
+        time_format: twinge_contract::time::TimeFormat::EpochS,
+        ..numbers(&["a", "b"])
+    };
+    (csv, schema)
+}
+
+#[test]
+fn a_module_tells_what_drift_is_measured_against_and_carries_the_first_of_its_line_along() {
+    let (csv, schema) = daily_csv();
+    let first = train_csv(&csv, &schema, 1).unwrap();
+    let drift = first.manifest.drift.clone().unwrap();
+    assert_eq!((drift.sample.phase_rows.len(), drift.anchor.clone()), (12, None));
+    let fields: Vec<&str> = first.manifest.reference.iter().map(|one| one.field.as_str()).collect();
+    assert_eq!(fields, ["a", "b"]);
+    assert!(first.manifest.reference.iter().all(|one| !one.phases.is_empty()));
+    let scores = drift.scores.unwrap();
+    let told = first.manifest.metrics["held_back_alarm_share"];
+    assert!((scores.verdicts.shares[0] - told).abs() < 1e-6, "{scores:?}, {told}");
+    // Everything can be read by a watch.
+    let settings = twinge_drift::DriftSettings::default();
+    twinge_drift::DriftWatch::new(&first.manifest, settings).unwrap().unwrap();
+
+    let config = Config {
+        version: "2".into(),
+        name: "test".into(),
+        schema: schema.clone(),
+        ..Config::default()
+    };
+    let config = config.check().unwrap();
+    let again = |former: &Manifest| {
+        train_after(Some(former), &table(&csv, &schema), &config, 2, &mut |_| true).unwrap()
+    };
+    let second = again(&first.manifest);
+    let third = again(&second.manifest);
+    let anchor = |trained: &Trained| trained.manifest.drift.clone().unwrap().anchor.unwrap();
+    assert_eq!(anchor(&second).reference, first.manifest.reference);
+    assert_eq!(anchor(&second).version, "1");
+    assert_eq!(anchor(&third), anchor(&second));
+    assert_eq!(third.module, again(&second.manifest).module, "the same again");
+    twinge_drift::DriftWatch::new(&third.manifest, settings).unwrap().unwrap();
+}
+
+#[test]
+fn labelled_anomalies_are_not_in_the_reference() {
+    let mut csv = noisy_csv(600).replace("a,b,c\n", "a,b,label\n").replace(",7\n", ",0\n");
+    for _ in 0..200 {
+        csv += "99,99,1\n";
+    }
+    let schema = Schema { label: Some("label".into()), ..numbers(&["a", "b"]) };
+    let manifest = train_csv(&csv, &schema, 1).unwrap().manifest;
+    assert!(manifest.reference[0].bounds.iter().all(|bound| *bound < 1.5), "{manifest:?}");
+    assert_eq!(manifest.drift.unwrap().sample.rows, 600);
 }

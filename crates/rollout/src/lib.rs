@@ -25,6 +25,6 @@ pub use cohort::{Percent, choose_salt, position};
 pub use compare::{Comparison, SKETCH_BINS, Side, Sketch};
 pub use decide::{Action, Contender, Decision, Fact, Situation, decide};
 pub use policy::{Gate, Policy, PolicyError, STAGES_MAX, Stage};
-pub use report::{Condemned, Desired, Health, Part, Report, Running};
+pub use report::{Condemned, Desired, DriftSummary, Health, Part, Report, Running};
 pub use rollout::{Device, Duty, Rollout};
 pub use watch::{Block, WATCH_BLOCKS, WATCH_STEP, Watch};

@@ -28,6 +28,28 @@ pub struct Report {
     pub condemned: Vec<Condemned>,
     /// How it is.
     pub health: Health,
+    /// What no longer looks as it did in training.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drifts: Vec<DriftSummary>,
+}
+
+/// A drift that was told and has not ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DriftSummary {
+    /// The input, or `score`, `verdict` or `latency`.
+    pub field: String,
+    /// The measure that showed it.
+    pub measure: String,
+    /// `training` or `anchor`: what it is compared with.
+    pub against: String,
+    /// What the measure was when it was told.
+    pub value: f64,
+    /// What was expected.
+    pub expected: f64,
+    /// Since when, milliseconds since 1970: the earliest of all partitions.
+    pub since_ms: i64,
+    /// On how many partitions.
+    pub partitions: u32,
 }
 
 /// The desired state: what the document accepted last says to this device.

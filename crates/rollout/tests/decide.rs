@@ -90,6 +90,7 @@ impl World {
             comparison: Some(Comparison { compared: 500, acting, other }),
             condemned: Vec::new(),
             health: Health::default(),
+            drifts: Vec::new(),
         }
     }
 

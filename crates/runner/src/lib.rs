@@ -24,6 +24,6 @@ mod window;
 pub use checkpoint::{CheckpointError, Checkpoints, Layout, Pointer, Progress};
 pub use directive::{Assigned, Directive};
 pub use place::Place;
-pub use record::{Arrival, Record};
+pub use record::{Arrival, Reading, Record};
 pub use runner::{Counts, Runner, Status};
 pub use slot::{Judgement, Patience, Slot};

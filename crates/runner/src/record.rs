@@ -28,3 +28,14 @@ pub enum Record {
     /// It had been delivered before, under another offset, and was scored then.
     Duplicate,
 }
+
+/// What was read of an event that got a verdict.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// Its offset.
+    pub offset: u64,
+    /// Its own time, milliseconds since 1970, when the schema has one.
+    pub time_ms: Option<i64>,
+    /// One input row of the module that gave the verdict.
+    pub inputs: Vec<f64>,
+}

@@ -4,7 +4,7 @@ use crate::beside::Beside;
 use crate::directive::{Assigned, Directive, Orders};
 use crate::entities::{EntitySnapshot, EntityTable};
 use crate::place::Place;
-use crate::record::{Arrival, Record};
+use crate::record::{Arrival, Reading, Record};
 use crate::slot::{Judgement, Patience, Slot, dead_letter};
 use crate::snapshot::RunnerSnapshot;
 use crate::window::IdentityWindow;
@@ -31,6 +31,9 @@ pub struct Runner {
     counts: Counts,
     /// Audit records of the latest verdicts, where they are kept.
     audits: Option<Vec<Audit>>,
+    /// Offsets of events whose inputs are wanted, ascending, and those inputs.
+    wanted: Vec<u64>,
+    readings: Vec<Reading>,
     /// The next snapshot must stand alone.
     needs_full_snapshot: bool,
 }
@@ -112,6 +115,8 @@ impl Runner {
             orders: Orders::new(directive),
             counts: Counts::default(),
             audits: None,
+            wanted: Vec::new(),
+            readings: Vec::new(),
             needs_full_snapshot: true,
         };
         this.acting.set_sensitivity(directive.sensitivity);
@@ -131,6 +136,23 @@ impl Runner {
     /// The audit records of the anomalies since it was asked the last time.
     pub fn take_audits(&mut self) -> Vec<Audit> {
         self.audits.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Keeps what is read of the events at these offsets, which ascend, in the next
+    /// [`process`](Self::process); see [`take_readings`](Self::take_readings).
+    pub fn keep_readings(&mut self, offsets: Vec<u64>) {
+        self.wanted = offsets;
+    }
+
+    /// What was read of the events that were asked for and got a verdict, in order.
+    pub fn take_readings(&mut self) -> Vec<Reading> {
+        self.wanted.clear();
+        std::mem::take(&mut self.readings)
+    }
+
+    /// What the acting module tells of itself.
+    pub fn manifest(&self) -> &Manifest {
+        self.acting.module().manifest()
     }
 
     /// The next offset that it wants; earlier arrivals are passed over.
@@ -445,12 +467,17 @@ impl Runner {
         let mut records = Vec::with_capacity(judgements.len());
         for (place, (arrival, judgement)) in arrivals.iter().zip(judgements).enumerate() {
             let other = others.get(place).filter(|other| stands_by && other.row().is_some());
-            records.push(match (judgement, other, &self.beside) {
-                (Judgement::Failed { .. }, Some(other), Some(beside)) => {
-                    self.record(&beside.slot, arrival, other)
-                }
-                _ => self.record(&self.acting, arrival, judgement),
-            });
+            let (slot, judgement) = match (judgement, other, &self.beside) {
+                (Judgement::Failed { .. }, Some(other), Some(beside)) => (&beside.slot, other),
+                _ => (&self.acting, judgement),
+            };
+            records.push(self.record(slot, arrival, judgement));
+            if let Judgement::Scored { event, .. } = judgement
+                && self.wanted.binary_search(&arrival.offset).is_ok()
+            {
+                let (offset, time_ms) = (arrival.offset, event.time_ms);
+                self.readings.push(Reading { offset, time_ms, inputs: event.inputs.clone() });
+            }
         }
         if self.audits.is_some() {
             self.audit(arrivals, &records, judgements, others);
@@ -638,6 +665,8 @@ impl Runner {
             orders: last.orders.clone(),
             counts: Counts::default(),
             audits: None,
+            wanted: Vec::new(),
+            readings: Vec::new(),
             needs_full_snapshot: lost,
         };
         this.set_sensitivity(last.orders.sensitivity);

@@ -34,6 +34,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use twinge_drift::DriftSettings;
 use twinge_engine::LoadError;
 use twinge_journal::JournalError;
 use twinge_platform::{Clock, Disk};
@@ -84,6 +85,8 @@ pub struct Plan {
     pub journal_bytes_max: u64,
     /// When an entity that stops sending is told.
     pub silence: SilenceSettings,
+    /// When something is told that no longer looks as it did in training.
+    pub drift: DriftSettings,
 }
 
 /// A detector and where its records go.

@@ -4,6 +4,7 @@
 use crate::assembly::{AssemblyError, DetectorPlan, Extension, Origin, Plan};
 use crate::chain::chain;
 use crate::device::DeviceIdentity;
+use crate::drift::LaneDrift;
 use crate::follower::{Follower, Told};
 use crate::lane::{Lane, LaneOutputs, LaneSilence};
 use crate::modules::{ModuleCache, ModuleError};
@@ -22,6 +23,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use twinge_drift::DriftSettings;
 use twinge_engine::{Engine, Limits};
 use twinge_platform::{Clock, Disk};
 use twinge_registry::{Registry, Store, open_store};
@@ -41,10 +43,11 @@ pub struct Detectors {
     watching: Watching,
 }
 
-/// What it takes to watch for silence.
+/// What it takes to watch for silence and drift.
 #[derive(Debug)]
 struct Watching {
-    settings: SilenceSettings,
+    silence: SilenceSettings,
+    drift: DriftSettings,
     state: PathBuf,
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
@@ -94,7 +97,8 @@ impl Detectors {
             trust: trust.clone(),
             by_rights: None,
             watching: Watching {
-                settings: plan.silence,
+                silence: plan.silence,
+                drift: plan.drift,
                 state: plan.state.clone(),
                 disk: Arc::clone(disk),
                 clock: Arc::clone(clock),
@@ -234,8 +238,9 @@ impl Detectors {
                 audits,
                 outlets: outlets.transpose()?.unwrap_or_default(),
             };
-            let silence = self.watching.lane(&detector.name, source);
-            lanes.push(Lane::new(runner, outputs, silence));
+            let silence = self.watching.silence(&detector.name, source);
+            let drift = self.watching.drift(&detector.name, source);
+            lanes.push(Lane::new(runner, outputs, silence, drift));
         }
         Ok(lanes)
     }
@@ -298,14 +303,28 @@ impl Detectors {
 
 impl Watching {
     /// A watch for silence on a partition, where there is to be one.
-    fn lane(&self, detector: &str, source: &dyn Source) -> Option<LaneSilence> {
-        if !self.settings.enabled {
+    fn silence(&self, detector: &str, source: &dyn Source) -> Option<LaneSilence> {
+        if !self.silence.enabled {
             return None;
         }
-        let partition = source.place(detector).partition;
-        let file = self.state.join(format!("silence-{detector}={partition}.bin"));
+        let file = self.file("silence", detector, source);
         let now = self.clock.monotonic_ms();
-        Some(LaneSilence::open(self.settings, Arc::clone(&self.disk), file, now))
+        Some(LaneSilence::open(self.silence, Arc::clone(&self.disk), file, now))
+    }
+
+    /// A watch for drift on a partition, where there is to be one.
+    fn drift(&self, detector: &str, source: &dyn Source) -> Option<LaneDrift> {
+        if !self.drift.enabled {
+            return None;
+        }
+        let file = self.file("drift", detector, source);
+        let now = self.clock.monotonic_ms();
+        Some(LaneDrift::open(self.drift, Arc::clone(&self.disk), file, now))
+    }
+
+    fn file(&self, what: &str, detector: &str, source: &dyn Source) -> PathBuf {
+        let partition = source.place(detector).partition;
+        self.state.join(format!("{what}-{detector}={partition}.bin"))
     }
 }
 

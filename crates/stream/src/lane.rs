@@ -1,5 +1,6 @@
 //! A detector on a partition: its runner, and where what it finds goes.
 
+use crate::drift::LaneDrift;
 use crate::metrics::Metrics;
 use crate::outlet::{Finding, Outlet};
 use crate::sightings::Sightings;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use twinge_contract::silence::Silence;
 use twinge_contract::verdict::Origin;
 use twinge_platform::Disk;
+use twinge_rollout::DriftSummary;
 use twinge_runner::{Arrival, Record, Runner, Status};
 use twinge_trust::Digest;
 
@@ -23,6 +25,7 @@ pub struct Lane {
     pub(crate) runner: Runner,
     outputs: LaneOutputs,
     silence: Option<LaneSilence>,
+    drift: Option<LaneDrift>,
     pub(crate) told: Status,
     /// The modules whose schemas the outlets know.
     learned: Option<(Digest, Option<Digest>)>,
@@ -31,7 +34,7 @@ pub struct Lane {
 /// Where what a lane finds goes.
 #[derive(Debug)]
 pub struct LaneOutputs {
-    /// Verdicts and silences.
+    /// Verdicts, silences and drifts.
     pub verdicts: Box<dyn Sink>,
     /// Events that got none.
     pub dead_letters: Box<dyn Sink>,
@@ -69,8 +72,13 @@ impl LaneSilence {
 
 impl Lane {
     /// A lane.
-    pub fn new(runner: Runner, outputs: LaneOutputs, silence: Option<LaneSilence>) -> Self {
-        Self { told: runner.status(), runner, outputs, silence, learned: None }
+    pub fn new(
+        runner: Runner,
+        outputs: LaneOutputs,
+        silence: Option<LaneSilence>,
+        drift: Option<LaneDrift>,
+    ) -> Self {
+        Self { told: runner.status(), runner, outputs, silence, drift, learned: None }
     }
 
     fn sinks(&mut self) -> impl Iterator<Item = &mut Box<dyn Sink>> {
@@ -79,20 +87,25 @@ impl Lane {
     }
 
     /// Scores arrivals that come at `now` (monotonic, ms), and gives what was found to the outputs.
+    /// `now_ms` is the time since 1970, where the time that verdicts take means anything.
     pub(crate) fn process(
         &mut self,
         arrivals: &[Arrival],
-        now: u64,
+        (now, now_ms): (u64, Option<i64>),
         sightings: &Sightings,
         metrics: &Metrics,
     ) {
         self.teach();
         let next = self.runner.next_offset();
         let fresh = &arrivals[arrivals.partition_point(|arrival| arrival.offset < next)..];
+        if let Some(drift) = &mut self.drift {
+            self.runner.keep_readings(drift.wanted(fresh));
+        }
         let records = self.runner.process(arrivals);
         self.look_for_wanderers(&records, sightings, metrics);
         self.note_gaps(fresh, &records, now);
         self.write(fresh, &records, metrics);
+        self.look_for_drift(fresh, &records, now_ms, metrics);
     }
 
     /// Says to outlets what the modules read that act or may do so before the next delivery.
@@ -235,6 +248,75 @@ impl Lane {
             }
         }
         !found.is_empty()
+    }
+
+    /// Gives the outputs what has drifted, or does no more.
+    fn look_for_drift(
+        &mut self,
+        fresh: &[Arrival],
+        records: &[Record],
+        now_ms: Option<i64>,
+        metrics: &Metrics,
+    ) {
+        let Some(drift) = &mut self.drift else { return };
+        let readings = self.runner.take_readings();
+        if readings.is_empty() {
+            return;
+        }
+        let (acting, place) = (self.runner.digests().0.to_string(), &self.told.place);
+        let acting = (self.runner.manifest(), acting.as_str());
+        let news = drift.note(fresh, records, &readings, acting, place, now_ms);
+        for (version, fields) in &news.left {
+            metrics.forget_drift(place, version, fields);
+        }
+        for (version, evaluation) in &news.evaluations {
+            metrics.drift(place, version, evaluation);
+        }
+        for drift in &news.found {
+            let found = &drift.data.found;
+            tracing::warn!(
+                detector = place.detector,
+                field = drift.subject,
+                measure = found.measure,
+                value = found.value,
+                expected = found.expected,
+                against = found.against,
+                since = drift.data.since,
+                "{}",
+                if drift.data.verdict == "drift-begins" {
+                    "it no longer looks as it did in training"
+                } else {
+                    "a drift has ended"
+                }
+            );
+            if drift.data.verdict == "drift-begins" {
+                metrics.drift_alarm(place, &drift.data.version);
+            }
+            let json = json(drift);
+            self.outputs.verdicts.write(Some(&drift.subject), &json);
+            for outlet in &mut self.outputs.outlets {
+                outlet.take(&Finding::Drift(drift), &json);
+            }
+        }
+    }
+
+    /// What has drifted and is told.
+    pub(crate) fn drifts(&self) -> Vec<DriftSummary> {
+        self.drift.as_ref().map(LaneDrift::active).unwrap_or_default()
+    }
+
+    /// Keeps what was seen of drift, where it is time to; outputs hold what was told.
+    pub(crate) fn save_drift_if_due(&mut self, now: u64) {
+        if let Some(drift) = &mut self.drift {
+            drift.save_if_due(now);
+        }
+    }
+
+    /// Keeps what was seen of drift.
+    pub(crate) fn save_drift(&mut self, now: u64) {
+        if let Some(drift) = &mut self.drift {
+            drift.save(now);
+        }
     }
 
     /// Keeps what is known of the gaps between events.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! http, stdin -> journal \                     / verdicts, dead letters
-//!           file, tail ----> pump -> runners ->  silences
+//!           file, tail ----> pump -> runners ->  silences, drifts
 //!                             ^         |       \ outlets: what a program adds
 //!                        modules    checkpoints
 //! ```
@@ -16,6 +16,7 @@ mod chain;
 pub mod detectors;
 pub mod device;
 pub mod document;
+pub mod drift;
 pub mod follower;
 pub mod http;
 pub mod intake;

@@ -1,7 +1,8 @@
 //! What is counted, for Prometheus.
 
-use prometheus::{Encoder, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
-use twinge_runner::Status;
+use prometheus::{Encoder, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use twinge_drift::{Against, Evaluation};
+use twinge_runner::{Place, Status};
 
 /// The program's metrics; cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,7 +25,25 @@ pub struct Metrics {
     device_rights: IntCounterVec,
     silences: IntCounterVec,
     silent: IntGaugeVec,
+    drift: DriftMetrics,
 }
+
+/// What is measured of drift.
+#[derive(Clone, Debug)]
+struct DriftMetrics {
+    psi: GaugeVec,
+    ks: GaugeVec,
+    js: GaugeVec,
+    missing: GaugeVec,
+    unseen: GaugeVec,
+    anchor_psi: GaugeVec,
+    alarms: IntCounterVec,
+    active: IntGaugeVec,
+    verdict_rate: GaugeVec,
+    late: GaugeVec,
+}
+
+const FIELD: [&str; 4] = ["detector", "version", "partition", "field"];
 
 const RUNNER: [&str; 3] = ["detector", "version", "partition"];
 
@@ -105,12 +124,116 @@ impl Default for Metrics {
                 &RUNNER,
             ),
             silent: gauge("twinge_silent_entities", "Entities that are silent now."),
+            drift: DriftMetrics::new(&registry),
             registry,
         }
     }
 }
 
+impl DriftMetrics {
+    fn new(registry: &Registry) -> Self {
+        let gauge = |name: &str, help: &str, labels: &[&str]| {
+            let gauge =
+                GaugeVec::new(Opts::new(name, help), labels).expect("names and labels are valid");
+            registry.register(Box::new(gauge.clone())).expect("names are given once");
+            gauge
+        };
+        let of_field = |name: &str, help: &str| gauge(name, help, &FIELD);
+        let alarms = Opts::new("twinge_drift_alarms_total", "Drifts that began.");
+        let alarms = IntCounterVec::new(alarms, &RUNNER).expect("names and labels are valid");
+        registry.register(Box::new(alarms.clone())).expect("names are given once");
+        let active = Opts::new("twinge_drift_active", "Drifts that have not ended.");
+        let active = IntGaugeVec::new(active, &RUNNER).expect("names and labels are valid");
+        registry.register(Box::new(active.clone())).expect("names are given once");
+        Self {
+            psi: of_field("twinge_drift_psi", "Population stability index since training."),
+            ks: of_field(
+                "twinge_drift_ks",
+                "Largest difference of cumulative shares since training.",
+            ),
+            js: of_field("twinge_drift_js", "Jensen-Shannon distance since training."),
+            missing: of_field(
+                "twinge_drift_missing_share",
+                "Share of events in which the field is missing.",
+            ),
+            unseen: of_field(
+                "twinge_drift_unseen_share",
+                "Share of values that are categories not seen in training.",
+            ),
+            anchor_psi: of_field(
+                "twinge_drift_anchor_psi",
+                "Population stability index since the first module of the line.",
+            ),
+            alarms,
+            active,
+            verdict_rate: gauge(
+                "twinge_verdict_rate",
+                "Share of verdicts that are anomalous, of late.",
+                &RUNNER,
+            ),
+            late: gauge(
+                "twinge_late_verdict_share",
+                "Share of verdicts that came too late, of late.",
+                &RUNNER,
+            ),
+        }
+    }
+
+    fn of_fields(&self) -> [&GaugeVec; 6] {
+        [&self.psi, &self.ks, &self.js, &self.missing, &self.unseen, &self.anchor_psi]
+    }
+}
+
 impl Metrics {
+    /// Tells what a window showed.
+    pub fn drift(&self, place: &Place, version: &str, evaluation: &Evaluation) {
+        let (drift, runner) = (&self.drift, [&*place.detector, version, &*place.partition]);
+        for (against, _, measures) in &evaluation.measures {
+            let labels = [runner[0], runner[1], runner[2], &measures.field];
+            if *against == Against::Anchor {
+                drift.anchor_psi.with_label_values(&labels).set(measures.psi);
+                continue;
+            }
+            drift.psi.with_label_values(&labels).set(measures.psi);
+            drift.js.with_label_values(&labels).set(measures.js);
+            drift.missing.with_label_values(&labels).set(measures.missing[0]);
+            if let Some(ks) = measures.ks {
+                drift.ks.with_label_values(&labels).set(ks);
+            }
+            if let Some([unseen, _]) = measures.unseen {
+                drift.unseen.with_label_values(&labels).set(unseen);
+            }
+        }
+        let active = i64::try_from(evaluation.active).unwrap_or(i64::MAX);
+        drift.active.with_label_values(&runner).set(active);
+        if let Some(rate) = evaluation.verdict_rate {
+            drift.verdict_rate.with_label_values(&runner).set(rate);
+        }
+        if let Some(share) = evaluation.late_share {
+            drift.late.with_label_values(&runner).set(share);
+        }
+    }
+
+    /// Counts one drift that began.
+    pub fn drift_alarm(&self, place: &Place, version: &str) {
+        let runner = [&*place.detector, version, &*place.partition];
+        self.drift.alarms.with_label_values(&runner).inc();
+    }
+
+    /// A version is watched no more: what it showed last would stand for ever.
+    pub fn forget_drift(&self, place: &Place, version: &str, fields: &[String]) {
+        let runner = [&*place.detector, version, &*place.partition];
+        // An error says that there was no such series, which is what is wanted.
+        for gauge in self.drift.of_fields() {
+            for field in fields {
+                gauge.remove_label_values(&[runner[0], runner[1], runner[2], field]).ok();
+            }
+        }
+        self.drift.active.remove_label_values(&runner).ok();
+        self.drift.verdict_rate.remove_label_values(&runner).ok();
+        self.drift.late.remove_label_values(&runner).ok();
+    }
+
     /// Counts one verdict.
     pub fn verdict(&self, status: &Status, verdict: &str) {
         let place = &status.place;

@@ -4,6 +4,7 @@ use crate::sink::SinkError;
 use async_trait::async_trait;
 use std::fmt::Debug;
 use twinge_contract::schema::Schema;
+use twinge_contract::drift::Drift;
 use twinge_contract::silence::Silence;
 use twinge_contract::verdict::{DeadLetter, Verdict};
 use twinge_runner::Arrival;
@@ -17,6 +18,8 @@ pub enum Finding<'a> {
     DeadLetter(&'a DeadLetter, &'a Arrival),
     /// An entity that stopped sending.
     Silence(&'a Silence),
+    /// Something that no longer looks as it did in training.
+    Drift(&'a Drift),
 }
 
 /// Takes findings, in order and along with the events behind them. Like a sink, it is told when all

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use twinge_platform::Clock;
+use twinge_rollout::DriftSummary;
 use twinge_runner::{CheckpointError, Checkpoints, Directive, Progress, Runner, Status};
 
 /// Bounds of a pump.
@@ -84,6 +85,8 @@ pub struct Report {
     pub runners: Vec<Status>,
     /// Why it is not ready, or nothing.
     pub trouble: Option<String>,
+    /// What has drifted, by detector.
+    pub drifts: Vec<(String, DriftSummary)>,
 }
 
 /// What the pumps of a program are doing; cheap to clone.
@@ -227,6 +230,7 @@ impl Pump {
         for lane in &mut self.lanes {
             lane.save_silence(self.clock.monotonic_ms());
             lane.close().await;
+            lane.save_drift(self.clock.monotonic_ms());
         }
         Ok(())
     }
@@ -347,8 +351,10 @@ impl Pump {
         }
         let missed = self.missed_deadlines();
         let now = self.clock.monotonic_ms();
+        // Verdicts on what came in while this program was away are late, and nobody is surprised.
+        let now_ms = self.catching_up.is_none().then(|| self.clock.now_ms());
         for lane in &mut self.lanes {
-            lane.process(&delivery.arrivals, now, &self.sightings, &self.metrics);
+            lane.process(&delivery.arrivals, (now, now_ms), &self.sightings, &self.metrics);
         }
         self.commit().await?;
         if let Some(last) = delivery.arrivals.last() {
@@ -424,6 +430,10 @@ impl Pump {
                 source,
             })?;
         }
+        let now = self.clock.monotonic_ms();
+        for lane in &mut self.lanes {
+            lane.save_drift_if_due(now);
+        }
         let progress = Progress {
             position: self.position,
             started_ms: self.started_ms,
@@ -479,7 +489,12 @@ impl Pump {
     }
 
     fn report(&self, trouble: Option<String>) -> Report {
-        Report { runners: self.lanes.iter().map(|lane| lane.told.clone()).collect(), trouble }
+        let drifts = self.lanes.iter().flat_map(|lane| {
+            let detector = &lane.told.place.detector;
+            lane.drifts().into_iter().map(move |drift| (detector.clone(), drift))
+        });
+        let runners = self.lanes.iter().map(|lane| lane.told.clone()).collect();
+        Report { runners, trouble, drifts: drifts.collect() }
     }
 
     /// Source and partition.

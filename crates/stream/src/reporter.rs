@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use twinge_platform::Clock;
 use twinge_registry::{Name, Registry};
-use twinge_rollout::{Comparison, Desired, Health, Part, Report, Running};
+use twinge_rollout::{Comparison, Desired, DriftSummary, Health, Part, Report, Running};
 use twinge_runner::Status;
 
 /// What a follower has heard last, for the report; cheap to clone.
@@ -95,6 +95,7 @@ impl Reporter {
         let State { desired, refused } = self.heard.get();
         let reports = self.reports.all();
         let trouble = reports.iter().find_map(|report| report.trouble.clone());
+        let drifts = drifts(&reports, self.detector.as_str());
         let runners = reports.into_iter().flat_map(|report| report.runners);
         let runners: Vec<Status> =
             runners.filter(|status| status.place.detector == self.detector.as_str()).collect();
@@ -118,6 +119,7 @@ impl Reporter {
                 refused,
                 trouble,
             },
+            drifts,
         })
     }
 
@@ -134,7 +136,10 @@ impl Reporter {
 fn has_changed(before: &Report, now: &Report) -> bool {
     let news = |report: &Report| {
         let Health { refused, trouble, .. } = report.health.clone();
-        (report.desired.clone(), report.running.clone(), report.condemned.clone(), refused, trouble)
+        let drifting = |drift: &DriftSummary| (drift.field.clone(), drift.against.clone());
+        let drifts: Vec<_> = report.drifts.iter().map(drifting).collect();
+        let Report { desired, running, condemned, .. } = report.clone();
+        (desired, running, condemned, refused, trouble, drifts)
     };
     news(before) != news(now)
 }
@@ -168,6 +173,23 @@ fn comparison(runners: &[Status]) -> Option<Comparison> {
         sum.other.add(&one.other);
     }
     sums.into_values().max_by_key(|(partitions, _)| *partitions).map(|(_, sum)| sum)
+}
+
+/// Drifts of a detector, those of several partitions as one each.
+fn drifts(reports: &[crate::pump::Report], detector: &str) -> Vec<DriftSummary> {
+    let mut all: BTreeMap<(String, String), DriftSummary> = BTreeMap::new();
+    let own = reports.iter().flat_map(|report| &report.drifts).filter(|(of, _)| of == detector);
+    for (_, drift) in own {
+        let key = (drift.field.clone(), drift.against.clone());
+        match all.get_mut(&key) {
+            Some(known) => {
+                known.partitions += drift.partitions;
+                known.since_ms = known.since_ms.min(drift.since_ms);
+            }
+            None => drop(all.insert(key, drift.clone())),
+        }
+    }
+    all.into_values().collect()
 }
 
 fn condemned(runners: &[Status]) -> Vec<twinge_rollout::Condemned> {

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use twinge_drift::DriftSettings;
 use twinge_registry::Name;
 use twinge_trust::Anchor;
 
@@ -176,6 +177,7 @@ pub struct Settings {
     rights_ca: Option<PathBuf>,
     journal_mib: Option<u64>,
     silence: Option<SilenceSettings>,
+    drift: Option<DriftSettings>,
     detector: Vec<DetectorSettings>,
     /// Tables that the program reads itself.
     #[cfg(feature = "adls")]
@@ -374,6 +376,9 @@ impl Settings {
         if let Some(silence) = &self.silence {
             silence.check()?;
         }
+        if let Some(drift) = &self.drift {
+            drift.check()?;
+        }
         self.check_rights()
     }
 
@@ -453,6 +458,10 @@ impl Settings {
                 enabled: defaults.silence && !is_replay,
                 ..SilenceSettings::default()
             }),
+            // Whoever replays a file asks for its verdicts; of drift, only if they say so.
+            drift: self
+                .drift
+                .unwrap_or(DriftSettings { enabled: !is_replay, ..DriftSettings::default() }),
         })
     }
 

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use twinge_drift::DriftSettings;
 use twinge_platform::{Clock, Disk, ManualClock, RealDisk, SystemClock};
 use twinge_registry::{
     Adls, AdlsCredential, AdlsSettings, Author, KnownSerial, Name, Registry, SasGrant, SasIssuer,
@@ -224,6 +225,7 @@ async fn an_agent_without_any_rights_follows_its_channel_and_reports() {
         fields: None,
         journal_bytes_max: 64 << 20,
         silence: SilenceSettings::default(),
+        drift: DriftSettings::default(),
         rights: Some(RightsPlan { url: world.url.clone(), ca: None }),
         desk: None,
     };

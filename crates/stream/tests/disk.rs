@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use twinge_drift::DriftSettings;
 use twinge_platform::{Disk, SimulatedDisk, SystemClock};
 use twinge_stream::assembly::{AssemblyError, DetectorPlan, Input, Origin, Plan};
 use twinge_stream::device::DevicePlan;
@@ -78,6 +79,7 @@ fn plan(directory: &Path) -> Plan {
         desk: None,
         journal_bytes_max: 64 << 20,
         silence: SilenceSettings { enabled: false, ..SilenceSettings::default() },
+        drift: DriftSettings { enabled: false, ..DriftSettings::default() },
     }
 }
 

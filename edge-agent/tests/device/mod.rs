@@ -66,11 +66,12 @@ impl Device {
         (output, text)
     }
 
-    /// Lines of a file that are whole, as JSON.
+    /// Lines of a file that are whole, as JSON; drifts, which belong to no event, are left out.
     pub(crate) fn lines(&self, name: &str) -> Vec<Value> {
         let text = fs::read_to_string(self.path(name)).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let lines = whole.lines().filter(|line| !line.contains(twinge_contract::drift::DRIFT_TYPE));
+        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 

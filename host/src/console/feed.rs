@@ -116,7 +116,7 @@ impl Outlet for FeedOutlet {
                 push(&mut kept.points, point, POINTS_MAX);
                 data.verdict == Outcome::Anomalous
             }
-            Finding::DeadLetter(..) | Finding::Silence(_) => true,
+            Finding::DeadLetter(..) | Finding::Silence(_) | Finding::Drift(_) => true,
         };
         // What sinks get is JSON; were it not, the console would rather show nothing.
         let text = is_told.then(|| String::from_utf8_lossy(json).into_owned());

@@ -1,6 +1,8 @@
 //! What the console shows of the pumps, and what is worth a sentence.
 
 use serde_json::{Value, json};
+use twinge_contract::time::to_rfc3339;
+use twinge_rollout::DriftSummary;
 use twinge_runner::Status;
 use twinge_stream::pump::Report;
 
@@ -26,8 +28,38 @@ fn alerts(reports: &[Report]) -> Vec<String> {
         for status in &report.runners {
             alerts.extend(alerts_of(status));
         }
+        alerts.extend(report.drifts.iter().map(|(detector, drift)| drifting(detector, drift)));
     }
     alerts
+}
+
+/// A sentence on what no longer looks as it did.
+fn drifting(detector: &str, drift: &DriftSummary) -> String {
+    let DriftSummary { field, measure, value, expected, since_ms, .. } = drift;
+    let since = to_rfc3339(*since_ms);
+    let before = match drift.against.as_str() {
+        "anchor" => "what the first module of its line was trained on",
+        _ => "training",
+    };
+    let what = match measure.as_str() {
+        "latency" => format!("{:.0} % of the verdicts come late", value * 100.0),
+        "verdict-rate" => format!(
+            "{:.1} % of the verdicts are anomalous, and {:.1} % were of rows held back in training",
+            value * 100.0,
+            expected * 100.0
+        ),
+        "missing" => format!(
+            "`{field}` is missing in {:.1} % of the events, and was in {:.1} % of {before}",
+            value * 100.0,
+            expected * 100.0
+        ),
+        "unseen" => format!(
+            "{:.1} % of `{field}` are categories that were rare or unknown in {before}",
+            value * 100.0
+        ),
+        _ => format!("`{field}` has drifted from {before} ({measure} {value:.2})"),
+    };
+    format!("{detector}: {what}, since {since}.")
 }
 
 fn alerts_of(status: &Status) -> Vec<String> {
@@ -93,11 +125,40 @@ mod tests {
     }
 
     #[test]
+    fn drifts_become_sentences() {
+        let check = |field: &str, measure: &str, against: &str, part: &str| {
+            let drift = DriftSummary {
+                field: field.into(),
+                measure: measure.into(),
+                against: against.into(),
+                value: 0.25,
+                expected: 0.001,
+                since_ms: 1000,
+                partitions: 1,
+            };
+            let drifts = vec![("pumps".to_owned(), drift)];
+            let found = alerts(&[Report { drifts, ..Report::default() }]);
+            let [sentence] = found.as_slice() else { panic!("one sentence: {found:?}") };
+            assert!(sentence.starts_with("pumps: ") && sentence.contains(part), "{sentence}");
+            assert!(sentence.ends_with("since 1970-01-01T00:00:01Z."), "{sentence}");
+        };
+        check("flow", "psi", "training", "`flow` has drifted from training (psi 0.25)");
+        check("flow", "ks", "anchor", "from what the first module of its line was trained on");
+        check("flow", "missing", "training", "in 25.0 % of the events, and was in 0.1 %");
+        check("colour", "unseen", "training", "25.0 % of `colour`");
+        check("verdict", "verdict-rate", "training", "25.0 % of the verdicts are anomalous");
+        check("latency", "latency", "training", "25 % of the verdicts come late");
+    }
+
+    #[test]
     fn what_is_wrong_becomes_a_sentence() {
         use twinge_runner::Counts;
         let check = |counts: Counts, trouble: Option<&str>, expected: &[&str]| {
-            let report =
-                Report { runners: vec![status(counts)], trouble: trouble.map(str::to_owned) };
+            let report = Report {
+                runners: vec![status(counts)],
+                trouble: trouble.map(str::to_owned),
+                ..Report::default()
+            };
             let found = alerts(&[report]);
             assert_eq!(found.len(), expected.len(), "{found:?}");
             for (sentence, part) in found.iter().zip(expected) {

@@ -96,7 +96,7 @@ impl Processor {
     }
 
     fn tell(&self, trouble: Option<String>) {
-        self.reports.set(NAME, Report { runners: Vec::new(), trouble });
+        self.reports.set(NAME, Report { trouble, ..Report::default() });
     }
 
     async fn give_up(&self, partitions: &[String]) -> Result<(), StoreError> {

@@ -134,8 +134,8 @@ impl Outlet for LakeOutlet {
         match finding {
             Finding::Verdict(verdict, arrival) => self.take_verdict(verdict, arrival),
             Finding::DeadLetter(letter, arrival) => self.take_dead_letter(letter, arrival),
-            // No event stands behind it.
-            Finding::Silence(_) => {}
+            // No event stands behind these.
+            Finding::Silence(_) | Finding::Drift(_) => {}
         }
     }
 

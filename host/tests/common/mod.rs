@@ -94,13 +94,14 @@ fn params(seed: u64) -> Params {
     Params { entities: 60, missing_share: 0.02, ..Params::new(World::Sensors, seed) }
 }
 
-/// Records of a file by their id; a record that came twice must be the same to the letter. A last
+/// Records of events in a file by their id; a record that came twice must be the same to the letter. A last
 /// line without an end is none yet.
 pub fn by_id(path: &Path) -> BTreeMap<String, String> {
     let text = fs::read_to_string(path).unwrap_or_default();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let mut records = BTreeMap::new();
-    for line in whole.lines() {
+    let is_of_event = |line: &&str| !line.contains(twinge_contract::drift::DRIFT_TYPE);
+    for line in whole.lines().filter(is_of_event) {
         let value: Value =
             serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         let id = value["id"].as_str().unwrap().to_owned();

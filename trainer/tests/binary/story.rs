@@ -90,6 +90,7 @@ fn report(shop: &Shop, number: usize, alone: u64) -> Report {
         comparison,
         condemned: Vec::new(),
         health: Health { events: 1000, ..Health::default() },
+        drifts: Vec::new(),
     }
 }
 

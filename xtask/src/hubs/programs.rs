@@ -10,6 +10,7 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use twinge_contract::drift::DRIFT_TYPE;
 
 /// Longest that a scenario waits for anything.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -176,6 +177,12 @@ pub(crate) struct Verdicts {
     pub(crate) repeated: usize,
 }
 
+/// Whether a line among verdicts tells of a drift, which belongs to no event.
+fn is_drift(line: &[u8]) -> bool {
+    let word = DRIFT_TYPE.as_bytes();
+    line.windows(word.len()).any(|part| part == word)
+}
+
 impl Verdicts {
     pub(crate) fn of(path: PathBuf) -> Self {
         Self { path, ..Self::default() }
@@ -193,6 +200,9 @@ impl Verdicts {
         let later = self.rest.split_off(end + 1);
         let lines = std::mem::replace(&mut self.rest, later);
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            if is_drift(line) {
+                continue;
+            }
             let id = id(line).with_context(|| {
                 format!("a verdict without an id: {}", String::from_utf8_lossy(line))
             })?;

@@ -88,6 +88,7 @@ pub(crate) fn counter_manifest() -> Manifest {
             runtime_digest: text(),
         },
         reference: vec![],
+        drift: None,
         notes: vec![],
     }
 }

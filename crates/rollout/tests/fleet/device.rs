@@ -229,6 +229,7 @@ impl Device {
             running: Vec::new(),
             comparison: None,
             condemned: Vec::new(),
+            drifts: Vec::new(),
             health: Health::default(),
         })
     }
