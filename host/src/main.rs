@@ -1,5 +1,6 @@
 //! The cloud host: events in, verdicts out, several detectors side by side.
 
+mod alerts;
 mod console;
 mod devices;
 mod hub;
@@ -32,7 +33,7 @@ const DEFAULTS: Defaults = Defaults {
     state: "host-state",
     verdicts: "verdicts.ndjson",
     input: None,
-    tables: &["console", "devices", "eventhubs"],
+    tables: &["alerts", "console", "devices", "eventhubs"],
     sink_retry: Duration::from_secs(30),
     silence: false,
     journal_mib: 1024,
@@ -43,8 +44,10 @@ fn main() -> ExitCode {
     let Arguments { flags, hub, devices, console } = Arguments::parse();
     let extend = move |settings: &mut Settings| {
         devices.extend(settings)?;
+        let alerts = alerts::read(settings)?;
         let hub = hub.extend(settings)?;
-        console.extend(settings, hub)
+        let alerts = alerts::extend(alerts, settings, hub)?;
+        console.extend(settings, alerts)
     };
     program::main(&flags, &DEFAULTS, Box::new(extend))
 }

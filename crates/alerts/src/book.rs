@@ -322,6 +322,12 @@ impl AlertBook {
             .is_some_and(|(key, _)| key.kind == AlertKind::Silence && key.detector == detector)
     }
 
+    /// Whether anything of any detector is silent.
+    pub fn is_silent(&self) -> bool {
+        let key = |kind| Key { kind, detector: String::new(), entity: String::new() };
+        self.episodes.range(key(AlertKind::Silence)..key(AlertKind::Drift)).next().is_some()
+    }
+
     /// Ends what has become quiet by `now_ms`, and tells how the rest goes on.
     pub fn tick(&mut self, now_ms: i64) -> Vec<Alert> {
         let mut ended = Vec::new();

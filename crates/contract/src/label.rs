@@ -49,6 +49,15 @@ pub enum LabelKind {
 }
 
 impl LabelKind {
+    /// The word in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Anomaly => "anomaly",
+            Self::FalseAlarm => "false-alarm",
+            Self::Normal => "normal",
+        }
+    }
+
     /// Whether the event was an anomaly.
     pub fn is_anomaly(self) -> bool {
         self == Self::Anomaly

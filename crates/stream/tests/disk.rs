@@ -77,6 +77,7 @@ fn plan(directory: &Path) -> Plan {
         #[cfg(feature = "adls")]
         desk: None,
         journal_bytes_max: 64 << 20,
+        labels: None,
         silence: SilenceSettings { enabled: false, ..SilenceSettings::default() },
     }
 }
