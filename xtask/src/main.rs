@@ -10,6 +10,7 @@ mod devices;
 mod edge;
 mod fleet;
 mod hubs;
+mod monitoring;
 mod native;
 mod page;
 mod quality;
