@@ -45,6 +45,8 @@ pub(super) struct Kept {
     severities: BTreeMap<String, Severity>,
     file: Option<PathBuf>,
     is_dirty: bool,
+    /// An outbox holds an alert that the file does not.
+    has_unsaved: bool,
 }
 
 impl Desk {
@@ -64,6 +66,7 @@ impl Desk {
             severities: severities.collect(),
             file: None,
             is_dirty: false,
+            has_unsaved: false,
         };
         Ok(Self {
             kept: Mutex::new(kept),
@@ -129,12 +132,14 @@ impl Desk {
         let before = kept.book.counts();
         let alerts = work(&mut kept, self.clock.now_ms());
         kept.is_dirty |= before != kept.book.counts() || !alerts.is_empty();
+        kept.has_unsaved |= !alerts.is_empty();
         for alert in &alerts {
             self.metrics.told(alert);
             self.put(&mut kept, alert);
         }
         self.note(&kept, before);
-        if alerts.is_empty() { Ok(()) } else { self.save(&mut kept) }
+        // What an earlier call could not write is tried again.
+        if kept.has_unsaved { self.save(&mut kept) } else { Ok(()) }
     }
 
     /// Writes down what has changed.
@@ -145,7 +150,7 @@ impl Desk {
     /// The alert that `sink` should send now, if it is on disk.
     pub(super) fn next(&self, sink: &str) -> Option<Alert> {
         let kept = self.lock();
-        if kept.is_dirty {
+        if kept.has_unsaved {
             return None;
         }
         kept.outboxes.get(sink)?.next(self.clock.now_ms(), &self.retries).cloned()
@@ -234,7 +239,7 @@ impl Desk {
         let bytes = postcard::to_stdvec(&(VERSION, kept.book.save(), outboxes));
         let bytes = bytes.map_err(|cause| error(cause.into()))?;
         self.disk.replace(file, &bytes).map_err(|cause| error(cause.into()))?;
-        kept.is_dirty = false;
+        (kept.is_dirty, kept.has_unsaved) = (false, false);
         self.waiting.notify_waiters();
         Ok(())
     }
