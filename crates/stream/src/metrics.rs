@@ -208,8 +208,9 @@ impl Metrics {
             let label = metric.get_label().iter().find(|label| label.name() == name);
             label.map(|label| label.value().to_owned()).unwrap_or_default()
         };
-        let lag =
-            |metric| (of(metric, "detector"), of(metric, "partition"), metric.get_gauge().get_value());
+        let lag = |metric| {
+            (of(metric, "detector"), of(metric, "partition"), metric.get_gauge().get_value())
+        };
         metrics.map(lag).collect()
     }
 
