@@ -1,5 +1,6 @@
 //! The cloud host: events in, verdicts out, several detectors side by side.
 
+mod alerts;
 mod console;
 mod devices;
 mod hub;
@@ -37,7 +38,7 @@ const DEFAULTS: Defaults = Defaults {
     state: "host-state",
     verdicts: "verdicts.ndjson",
     input: None,
-    tables: &["console", "devices", "eventhubs", "lake"],
+    tables: &["alerts", "console", "devices", "eventhubs", "lake"],
     sink_retry: Duration::from_secs(30),
     silence: false,
     journal_mib: 1024,
@@ -54,9 +55,11 @@ fn main() -> ExitCode {
     }
     let extend = move |settings: &mut Settings| {
         devices.extend(settings)?;
+        let alerts = alerts::read(settings)?;
         let hub = hub.extend(settings)?;
         let lake = lake.extend(settings, hub)?;
-        console.extend(settings, lake)
+        let alerts = alerts::extend(alerts, settings, lake)?;
+        console.extend(settings, alerts)
     };
     program::main(&flags, &DEFAULTS, Box::new(extend))
 }

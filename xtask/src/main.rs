@@ -11,6 +11,7 @@ mod edge;
 mod fleet;
 mod hubs;
 mod lake;
+mod monitoring;
 mod native;
 mod page;
 mod quality;

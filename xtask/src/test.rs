@@ -4,6 +4,7 @@ use crate::devices;
 use crate::fleet;
 use crate::hubs::{self, peers};
 use crate::lake;
+use crate::monitoring;
 use crate::page;
 use crate::run::{build_programs, cargo, has, output, print, root, succeed, tell};
 use anyhow::{Context, Result, ensure};
@@ -35,7 +36,7 @@ enum Done {
     Skipped(String),
 }
 
-const PARTS: [Part; 16] = [
+const PARTS: [Part; 17] = [
     Part { name: "format", run: format },
     Part { name: "javascript runtime", run: javascript },
     Part { name: "lints", run: lints },
@@ -48,6 +49,7 @@ const PARTS: [Part; 16] = [
     Part { name: "lake", run: the_lake },
     Part { name: "fleet", run: fleet },
     Part { name: "device packages", run: device_packages },
+    Part { name: "monitoring", run: monitored },
     Part { name: "demo", run: demo },
     Part { name: "runtime from another folder", run: runtime_from_another_folder },
     Part { name: "training in wasm32", run: training_in_wasm },
@@ -200,6 +202,17 @@ fn python_client() -> Result<Done> {
 /// Small counts of what `cargo xtask soak` does.
 fn event_hubs() -> Result<Done> {
     hubs::run(hubs::Amount { runs: 10, kills: 3, shared: 60_000 })?;
+    Ok(Done::Passed)
+}
+
+/// Prometheus' rules and Grafana's dashboard.
+fn monitored() -> Result<Done> {
+    build_programs("dev")?;
+    monitoring::metrics(&bin(), &workshop("monitoring")?)?;
+    if !has("promtool") && !peers::install(&["prometheus"])? {
+        return Ok(Done::Skipped("promtool is missing: install the package `prometheus`".into()));
+    }
+    monitoring::rules()?;
     Ok(Done::Passed)
 }
 

@@ -134,7 +134,7 @@ impl Slot {
     }
 
     /// Compares scores with 1 after multiplying them by this.
-    pub(crate) fn set_sensitivity(&mut self, sensitivity: f64) {
+    pub fn set_sensitivity(&mut self, sensitivity: f64) {
         self.sensitivity = sensitivity;
     }
 
@@ -402,6 +402,11 @@ impl Slot {
         let by_offset = verdict(Identity::Offset(origin.offset));
         let by_hash = event.identity.map(Identity::Hash).map(verdict);
         Ok(by_hash.filter(|verdict| verdict.id == recorded.id).unwrap_or(by_offset))
+    }
+
+    /// What each field, and then time, made of the score of a row just scored.
+    pub fn shares(&self, row: usize) -> &[f32] {
+        self.batch.attribution(row)
     }
 
     /// What made the score of a row just scored, largest first.

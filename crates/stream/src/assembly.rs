@@ -4,7 +4,9 @@ pub use crate::chain::chain;
 use crate::detectors::Detectors;
 use crate::device::{DeviceError, DevicePlan};
 use crate::http::{Service, router, serve};
+use crate::inference::Models;
 use crate::intake::{self, Incoming, Intake};
+use crate::labels::{Labels, LabelsError};
 use crate::lines::{Lines, LinesError};
 use crate::metrics::Metrics;
 use crate::modules::ModuleError;
@@ -87,6 +89,8 @@ pub struct Plan {
     pub silence: SilenceSettings,
     /// When something is told that no longer looks as it did in training.
     pub drift: DriftSettings,
+    /// File of labels, if not in the state.
+    pub labels: Option<PathBuf>,
 }
 
 /// A detector and where its records go.
@@ -182,6 +186,8 @@ pub enum AssemblyError {
         #[source]
         source: io::Error,
     },
+    #[error("labels cannot be kept")]
+    Labels(#[from] LabelsError),
     #[error("HTTP service failed")]
     Http(#[source] io::Error),
     #[error("two detectors are called `{0}`: give each a name of its own")]
@@ -275,6 +281,12 @@ impl Plan {
         let (reports, metrics) = (Reports::default(), Metrics::default());
         let (partitions, intake) =
             self.partitions(&disk, &clock, extension.as_deref(), &reports).await?;
+        let labels = self.labels.clone().unwrap_or_else(|| self.state.join("labels.ndjson"));
+        let labels = match self.listen {
+            Some(_) => Some(Labels::open(disk.as_ref(), Arc::clone(&clock), &labels)?),
+            None => None,
+        };
+        let models = Models::new(detectors.wanted(), reports.clone());
         let beside = self.routes(&detectors, &clock, &metrics)?;
         let works = Works {
             detectors,
@@ -286,12 +298,19 @@ impl Plan {
             clock,
             sightings: Sightings::default(),
         };
-        let service = match self.listen {
-            Some(address) => {
+        let service = match self.listen.zip(labels) {
+            Some((address, labels)) => {
                 let listener = TcpListener::bind(address).await;
                 let listener =
                     listener.map_err(|source| AssemblyError::Listen { address, source })?;
-                let own = router(Service { intake: intake.clone(), metrics, reports });
+                let own = router(Service {
+                    intake: intake.clone(),
+                    metrics,
+                    reports,
+                    labels,
+                    models,
+                    places: Service::places(),
+                });
                 Some((listener, own.merge(beside)))
             }
             None => None,

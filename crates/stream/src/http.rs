@@ -4,23 +4,37 @@
 //! structured, batched or binary mode. It answers 202 once all of them are on disk. A body that
 //! cannot be taken apart is refused whole; an event that does not fit a detector is taken and
 //! becomes a dead letter.
+//!
+//! `POST /v1/labels` takes what people say of verdicts, and `/v2` is the model endpoint.
 
+use crate::chain::chain;
+use crate::inference::{InferenceError, Models};
 use crate::intake::{Incoming, Intake, IntakeError};
+use crate::labels::{self, Labels, LabelsError};
 use crate::metrics::Metrics;
 use crate::pump::Reports;
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::value::RawValue;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use twinge_contract::event::Attributes;
 
 /// Largest body, in bytes.
 const BODY_BYTES_MAX: usize = 64 << 20;
+/// Largest body of labels, and of rows for a model.
+const SMALL_BODY_BYTES_MAX: usize = 16 << 20;
+/// Requests to models that are computed at once; more are told to come again.
+const INFERENCES_MAX: usize = 2;
+/// Time that such a request may take.
+const INFERENCE: Duration = Duration::from_secs(10);
 
 /// What the routes need.
 #[derive(Clone, Debug)]
@@ -31,6 +45,19 @@ pub struct Service {
     pub metrics: Metrics,
     /// What the pumps are doing.
     pub reports: Reports,
+    /// The way in for labels.
+    pub labels: Labels,
+    /// The detectors that can be asked.
+    pub models: Models,
+    /// Places for requests to them.
+    pub places: Arc<Semaphore>,
+}
+
+impl Service {
+    /// As many requests to models are computed at once.
+    pub fn places() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(INFERENCES_MAX))
+    }
 }
 
 /// The routes.
@@ -42,7 +69,114 @@ pub fn router(service: Service) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .merge(small_bodies())
         .with_state(service)
+}
+
+fn small_bodies() -> Router<Service> {
+    Router::new()
+        .route("/v1/labels", post(take_labels))
+        .route("/v2", get(server))
+        .route(
+            "/v2/health/live",
+            get(|| async { answer(StatusCode::OK, &serde_json::json!({ "live": true })) }),
+        )
+        .route("/v2/health/ready", get(models_ready))
+        .route("/v2/models/{name}", get(model))
+        .route("/v2/models/{name}/ready", get(model_ready))
+        .route("/v2/models/{name}/infer", post(infer))
+        .layer(DefaultBodyLimit::max(SMALL_BODY_BYTES_MAX))
+}
+
+async fn take_labels(State(service): State<Service>, body: Bytes) -> Response {
+    let taken = labels::read(&body).and_then(|labels| {
+        let noted = service.labels.take(&labels)?;
+        for label in &labels {
+            service.metrics.label(label.label.as_str());
+        }
+        Ok(noted)
+    });
+    match taken {
+        Ok(noted) => {
+            let body = serde_json::json!({ "accepted": noted.accepted, "known": noted.known });
+            answer(StatusCode::ACCEPTED, &body)
+        }
+        Err(error @ (LabelsError::Write { .. } | LabelsError::Line { .. })) => {
+            tracing::error!(error = chain(&error), "labels are refused");
+            refuse(StatusCode::SERVICE_UNAVAILABLE, &chain(&error))
+        }
+        Err(error @ LabelsError::Full) => {
+            refuse(StatusCode::INSUFFICIENT_STORAGE, &error.to_string())
+        }
+        Err(error) => refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+    }
+}
+
+async fn server() -> Response {
+    let version = env!("CARGO_PKG_VERSION");
+    answer(
+        StatusCode::OK,
+        &serde_json::json!({ "name": "twinge", "version": version, "extensions": [] }),
+    )
+}
+
+async fn models_ready(State(service): State<Service>) -> Response {
+    let reports = service.reports.all();
+    let is_ready = !reports.is_empty() && reports.iter().all(|report| report.trouble.is_none());
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    answer(status, &serde_json::json!({ "ready": is_ready }))
+}
+
+async fn model(State(service): State<Service>, Path(name): Path<String>) -> Response {
+    match service.models.metadata(&name) {
+        Ok(metadata) => answer(StatusCode::OK, &metadata),
+        Err(error) => refuse_inference(&error),
+    }
+}
+
+async fn model_ready(State(service): State<Service>, Path(name): Path<String>) -> Response {
+    match service.models.check(&name) {
+        Ok(()) => answer(StatusCode::OK, &serde_json::json!({ "name": name, "ready": true })),
+        Err(error) => refuse_inference(&error),
+    }
+}
+
+async fn infer(State(service): State<Service>, Path(name): Path<String>, body: Bytes) -> Response {
+    let Ok(place) = Arc::clone(&service.places).try_acquire_owned() else {
+        return refuse(StatusCode::TOO_MANY_REQUESTS, "other requests are computed: try again");
+    };
+    let (models, metrics) = (service.models, service.metrics);
+    let work = tokio::task::spawn_blocking(move || {
+        let result = models.infer(&name, &body);
+        // What is refused before a detector is known must not make a series of each name.
+        match &result {
+            Ok(_) => metrics.inference(&name, "scored"),
+            Err(InferenceError::Unknown(_)) => {}
+            Err(InferenceError::Failed { .. }) => metrics.inference(&name, "failed"),
+            Err(_) => metrics.inference(&name, "refused"),
+        }
+        // Kept until the work is done, also when nobody waits for it any more.
+        drop(place);
+        result
+    });
+    match tokio::time::timeout(INFERENCE, work).await {
+        Ok(Ok(Ok(result))) => answer(StatusCode::OK, &result),
+        Ok(Ok(Err(error))) => refuse_inference(&error),
+        Ok(Err(error)) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        Err(_elapsed) => refuse(
+            StatusCode::GATEWAY_TIMEOUT,
+            "the rows could not be scored in 10 s: send fewer at once",
+        ),
+    }
+}
+
+fn refuse_inference(error: &InferenceError) -> Response {
+    let status = match error {
+        InferenceError::Unknown(_) => StatusCode::NOT_FOUND,
+        InferenceError::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    refuse(status, &error.to_string())
 }
 
 /// Serves until `stop` is cancelled and open requests are answered.

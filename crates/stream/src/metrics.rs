@@ -26,6 +26,9 @@ pub struct Metrics {
     silences: IntCounterVec,
     silent: IntGaugeVec,
     drift: DriftMetrics,
+    lag: GaugeVec,
+    labels: IntCounterVec,
+    inferences: IntCounterVec,
 }
 
 /// What is measured of drift.
@@ -62,7 +65,23 @@ impl Default for Metrics {
             registry.register(Box::new(gauge.clone())).expect("names are given once");
             gauge
         };
+        let lag = GaugeVec::new(
+            Opts::new(
+                "twinge_lag_seconds",
+                "Time that the last event waited to be scored; 0 while none waits.",
+            ),
+            &RUNNER,
+        )
+        .expect("names and labels are valid");
+        registry.register(Box::new(lag.clone())).expect("names are given once");
         Self {
+            lag,
+            labels: counter("twinge_labels_total", "Labels that people gave.", &["label"]),
+            inferences: counter(
+                "twinge_inferences_total",
+                "Requests to the model endpoint.",
+                &["detector", "result"],
+            ),
             events: counter("twinge_events_total", "Events taken from a source.", &RUNNER),
             verdicts: counter(
                 "twinge_verdicts_total",
@@ -297,6 +316,44 @@ impl Metrics {
     /// Counts one request of a device for rights.
     pub fn device_rights(&self, result: &str) {
         self.device_rights.with_label_values(&[result]).inc();
+    }
+
+    /// How long the last event waited.
+    pub fn lag(&self, status: &Status, lag_ms: i64) {
+        self.lag.with_label_values(&runner_labels(status)).set(lag_ms.max(0) as f64 / 1000.0);
+    }
+
+    /// Detector, partition and seconds of each lag that is known.
+    pub fn lags(&self) -> Vec<(String, String, f64)> {
+        let families = prometheus::core::Collector::collect(&self.lag);
+        let metrics = families.iter().flat_map(prometheus::proto::MetricFamily::get_metric);
+        let of = |metric: &prometheus::proto::Metric, name: &str| {
+            let label = metric.get_label().iter().find(|label| label.name() == name);
+            label.map(|label| label.value().to_owned()).unwrap_or_default()
+        };
+        let lag = |metric| {
+            (of(metric, "detector"), of(metric, "partition"), metric.get_gauge().get_value())
+        };
+        metrics.map(lag).collect()
+    }
+
+    /// Counts one label.
+    pub fn label(&self, label: &str) {
+        self.labels.with_label_values(&[label]).inc();
+    }
+
+    /// Counts one request to the model endpoint.
+    pub fn inference(&self, detector: &str, result: &str) {
+        self.inferences.with_label_values(&[detector, result]).inc();
+    }
+
+    /// Figures of a runner that nothing has happened to yet: rules that look for a change need a
+    /// beginning.
+    pub fn begin(&self, status: &Status) {
+        let detector = status.place.detector.as_str();
+        self.sink_failures.with_label_values(&[detector]).inc_by(0);
+        self.checkpoints.with_label_values(&[detector, status.place.partition.as_str()]).inc_by(0);
+        self.runner(status, status);
     }
 
     /// Counts one silence.

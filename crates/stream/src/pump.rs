@@ -112,6 +112,8 @@ pub struct Pump {
     started_ms: i64,
     began_ms: i64,
     since_checkpoint: u64,
+    /// Events came since the last tick.
+    has_delivered: bool,
     checkpointed: Instant,
     /// Until events come that no run before has seen, nothing new is begun.
     catching_up: Option<CatchingUp>,
@@ -176,6 +178,7 @@ impl Pump {
             started_ms: works.clock.now_ms(),
             began_ms: works.clock.now_ms(),
             since_checkpoint: 0,
+            has_delivered: false,
             checkpointed: Instant::now(),
             catching_up: None,
         }
@@ -238,6 +241,10 @@ impl Pump {
     /// Shows that this pump lives, and looks for entities that have become silent.
     async fn tick(&mut self) -> Result<(), PumpError> {
         self.reports.beat(&self.name());
+        // A source that gives nothing for a whole tick has nothing that waits.
+        if !std::mem::take(&mut self.has_delivered) {
+            self.tell_lag(0);
+        }
         // What comes from a run before says nothing about the time between events.
         if self.catching_up.is_some() {
             return Ok(());
@@ -292,6 +299,10 @@ impl Pump {
             lane.runner.skip_to(self.offset);
         }
         self.source.set_started(self.started_ms);
+        for lane in &self.lanes {
+            self.metrics.begin(&lane.told);
+        }
+        self.tell_lag(0);
         if !is_known {
             self.checkpoint().await?;
         }
@@ -359,6 +370,8 @@ impl Pump {
         self.commit().await?;
         if let Some(last) = delivery.arrivals.last() {
             (self.offset, self.position) = (last.offset + 1, delivery.position);
+            self.has_delivered = true;
+            self.tell_lag(self.clock.now_ms().saturating_sub(last.ingested_ms));
         }
         self.since_checkpoint += delivery.arrivals.len() as u64;
         self.tell(None);
@@ -369,6 +382,15 @@ impl Pump {
         }
         // Where a module has just taken over, the next may be put beside it.
         self.direct().await
+    }
+
+    /// How long the last event waited, where the source knows when it came.
+    fn tell_lag(&self, lag_ms: i64) {
+        if self.source.keeps_times() {
+            for lane in &self.lanes {
+                self.metrics.lag(&lane.told, lag_ms);
+            }
+        }
     }
 
     fn missed_deadlines(&self) -> u64 {

@@ -178,15 +178,26 @@ pub struct Settings {
     journal_mib: Option<u64>,
     silence: Option<SilenceSettings>,
     drift: Option<DriftSettings>,
+    labels: LabelSettings,
     detector: Vec<DetectorSettings>,
     /// Tables that the program reads itself.
     #[cfg(feature = "adls")]
     #[serde(skip)]
     desk: Option<DeskPlan>,
+    /// Outputs beside those of detectors.
+    #[serde(skip)]
+    also: Vec<String>,
     #[serde(skip)]
     own: Document,
     #[serde(skip)]
     input: Option<Input>,
+}
+
+/// `[labels]` of a configuration file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LabelSettings {
+    file: Option<PathBuf>,
 }
 
 /// One `[[detector]]` of a configuration file.
@@ -272,6 +283,11 @@ impl Settings {
         self.state.clone().unwrap_or_else(|| default.into())
     }
 
+    /// A program writes to this output as well.
+    pub fn also_output(&mut self, output: &str) {
+        self.also.push(output.to_owned());
+    }
+
     /// Every output that was named.
     pub fn outputs(&self) -> Vec<String> {
         let own = self
@@ -279,7 +295,7 @@ impl Settings {
             .iter()
             .flat_map(|one| [one.verdicts.clone(), one.dead_letters.clone(), one.audits.clone()]);
         let common = [self.verdicts.clone(), self.dead_letters.clone(), self.audits.clone()];
-        own.chain(common).flatten().collect()
+        own.chain(common).flatten().chain(self.also.clone()).collect()
     }
 
     fn put_over(&mut self, flags: &Flags) {
@@ -453,6 +469,7 @@ impl Settings {
             #[cfg(feature = "adls")]
             desk: self.desk,
             journal_bytes_max: self.journal_mib.unwrap_or(defaults.journal_mib) << 20,
+            labels: self.labels.file,
             // Of a file that is read once, the time between events says nothing.
             silence: self.silence.filter(|_| !is_replay).unwrap_or(SilenceSettings {
                 enabled: defaults.silence && !is_replay,

@@ -31,6 +31,11 @@ pub trait Source: Send + Sync {
         None
     }
 
+    /// Whether an arrival tells when it came in: how long it waited is known then.
+    fn keeps_times(&self) -> bool {
+        true
+    }
+
     /// Sets the ingestion time of a source that keeps none, as it was when reading began.
     fn set_started(&mut self, started_ms: i64);
 }

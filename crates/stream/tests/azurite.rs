@@ -224,6 +224,7 @@ async fn an_agent_without_any_rights_follows_its_channel_and_reports() {
         device: DevicePlan::default(),
         fields: None,
         journal_bytes_max: 64 << 20,
+        labels: None,
         silence: SilenceSettings::default(),
         drift: DriftSettings::default(),
         rights: Some(RightsPlan { url: world.url.clone(), ca: None }),

@@ -78,6 +78,7 @@ fn plan(directory: &Path) -> Plan {
         #[cfg(feature = "adls")]
         desk: None,
         journal_bytes_max: 64 << 20,
+        labels: None,
         silence: SilenceSettings { enabled: false, ..SilenceSettings::default() },
         drift: DriftSettings { enabled: false, ..DriftSettings::default() },
     }

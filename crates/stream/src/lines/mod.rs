@@ -228,6 +228,11 @@ impl Source for Lines {
         }
     }
 
+    fn keeps_times(&self) -> bool {
+        // A replayed file came when its reading began, all of it.
+        !matches!(self.input, Input::Replay { .. })
+    }
+
     async fn seek(&mut self, start: Start) -> Result<u64, SourceError> {
         match &mut self.input {
             Input::Replay { reader, ended } => {
