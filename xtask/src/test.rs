@@ -34,7 +34,7 @@ enum Done {
     Skipped(String),
 }
 
-const PARTS: [Part; 15] = [
+const PARTS: [Part; 16] = [
     Part { name: "format", run: format },
     Part { name: "javascript runtime", run: javascript },
     Part { name: "lints", run: lints },
@@ -42,6 +42,7 @@ const PARTS: [Part; 15] = [
     Part { name: "documentation tests", run: doc_tests },
     Part { name: "documentation", run: documentation },
     Part { name: "store on Azurite", run: store_on_azurite },
+    Part { name: "experiments on MLflow", run: experiments_on_mlflow },
     Part { name: "Python's client", run: python_client },
     Part { name: "event hubs", run: event_hubs },
     Part { name: "fleet", run: fleet },
@@ -160,6 +161,19 @@ fn store_on_azurite() -> Result<Done> {
     let mut test = cargo(["test", "--quiet", "--workspace", "--test", "azurite"]);
     test.args(["--test", "attacks"]);
     succeed(test.env("TWINGE_TEST_AZURITE", &azurite.connection_string))?;
+    Ok(Done::Passed)
+}
+
+/// The contract of trackers, and the trainer's own runs, on a server of MLflow's makers.
+fn experiments_on_mlflow() -> Result<Done> {
+    let directory = workshop("mlflow")?;
+    let mlflow = match peers::Mlflow::start(&directory)? {
+        Ok(mlflow) => mlflow,
+        Err(missing) => return Ok(Done::Skipped(missing)),
+    };
+    let mut test = cargo(["test", "--quiet", "--workspace", "--test", "mlflow"]);
+    test.args(["--test", "tracking"]);
+    succeed(test.env("TWINGE_TEST_MLFLOW", &mlflow.address))?;
     Ok(Done::Passed)
 }
 

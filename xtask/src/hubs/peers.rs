@@ -18,6 +18,9 @@ const ACCOUNT: &str = "devstoreaccount1";
 const KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
+/// MLflow, pinned.
+const MLFLOW: &str = "mlflow==3.17.2";
+
 /// A folder under target/ that keeps what was installed.
 fn tools(name: &str) -> PathBuf {
     root().join("target/tools").join(name)
@@ -25,16 +28,21 @@ fn tools(name: &str) -> PathBuf {
 
 /// Python with the client; a sentence when that is not to be had.
 pub(crate) fn python() -> Result<std::result::Result<PathBuf, String>> {
-    let venv = tools("python");
+    python_with("python", &PYTHON)
+}
+
+/// A Python of its own under target/tools with packages; a sentence when that is not to be had.
+fn python_with(name: &str, packages: &[&str]) -> Result<std::result::Result<PathBuf, String>> {
+    let venv = tools(name);
     let (python, done) =
-        (venv.join("bin/python"), venv.join(format!("{} is installed", PYTHON.join(" "))));
+        (venv.join("bin/python"), venv.join(format!("{} is installed", packages.join(" "))));
     if done.is_file() {
         return Ok(Ok(python));
     }
     if !has("python3") {
         return Ok(Err("python3 is missing: install it with its module venv".into()));
     }
-    tell("installing azure-eventhub for Python");
+    tell(&format!("installing {} for Python", packages.join(" and ")));
     let made = output(Command::new("python3").args(["-m", "venv"]).arg(&venv));
     if made.is_err() && !install(&["python3-venv"])? {
         return Ok(Err("python3 has no venv: install python3-venv".into()));
@@ -43,12 +51,55 @@ pub(crate) fn python() -> Result<std::result::Result<PathBuf, String>> {
         output(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
     }
     let mut pip = Command::new(&python);
-    let installed = output(pip.args(["-m", "pip", "install", "--quiet"]).args(PYTHON));
+    let installed = output(pip.args(["-m", "pip", "install", "--quiet"]).args(packages));
     if let Err(error) = installed {
-        return Ok(Err(format!("azure-eventhub cannot be installed: {error:#}")));
+        return Ok(Err(format!("{} cannot be installed: {error:#}", packages.join(" and "))));
     }
     std::fs::write(done, "")?;
     Ok(Ok(python))
+}
+
+/// An MLflow server. It has workers of its own, which end when it is asked to stop.
+#[derive(Debug)]
+pub(crate) struct Mlflow {
+    process: Process,
+    /// Its address.
+    pub(crate) address: String,
+}
+
+impl Mlflow {
+    /// Starts it on a free port; a sentence when it is not to be had.
+    pub(crate) fn start(directory: &Path) -> Result<std::result::Result<Self, String>> {
+        let python = match python_with("mlflow", &[MLFLOW])? {
+            Ok(python) => python,
+            Err(missing) => return Ok(Err(missing)),
+        };
+        let port = free_port()?;
+        let mut server = Command::new(python);
+        server.args(["-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]);
+        server.args(["--port", &port.to_string(), "--backend-store-uri"]);
+        server.arg(format!("sqlite:///{}", directory.join("mlflow.db").display()));
+        server.arg("--artifacts-destination").arg(directory.join("artifacts"));
+        // Nobody is told of what is tested.
+        server.env("MLFLOW_DISABLE_TELEMETRY", "true").env("DO_NOT_TRACK", "true");
+        server.current_dir(directory).stdout(std::process::Stdio::null());
+        let process = Process::start(&mut server, directory.join("mlflow.log"))?;
+        let mut server = Self { process, address: format!("http://127.0.0.1:{port}") };
+        wait_for("MLflow to listen", || {
+            server.process.check()?;
+            Ok(TcpStream::connect(("127.0.0.1", port)).is_ok())
+        })?;
+        Ok(Ok(server))
+    }
+}
+
+impl Drop for Mlflow {
+    /// SIGTERM, so that it ends its workers too; what does not obey is killed.
+    fn drop(&mut self) {
+        if let Err(error) = self.process.stop() {
+            tell(&format!("MLflow did not stop: {error:#}"));
+        }
+    }
 }
 
 /// Azurite in a process of its own.
