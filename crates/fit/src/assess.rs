@@ -71,7 +71,8 @@ pub fn assess(
         clean,
         seed,
     };
-    let mut assessment = Assessment { table, plan, prepared, fitter, seed };
+    let found_kept = config.written.threshold.found_kept;
+    let mut assessment = Assessment { table, plan, prepared, fitter, found_kept, seed };
     match plan.kinds.as_slice() {
         [DetectorKind::Series] => assessment.series(tell),
         [DetectorKind::Wander] => assessment.wander(tell),
@@ -84,6 +85,7 @@ struct Assessment<'a> {
     plan: &'a Plan,
     prepared: &'a Prepared,
     fitter: Fitter<'a>,
+    found_kept: Option<f64>,
     seed: u64,
 }
 
@@ -107,10 +109,17 @@ impl Assessment<'_> {
         let why = if several { self.fuse(&mut fitted, &unfitted, &anomalies) } else { Vec::new() };
         let raw = fused(&fitted, &unfitted.scores);
         let believed_normal = without_highest(raw.clone(), self.plan.contamination);
-        let calibrated = calibrate(believed_normal, self.plan.false_alarm_rate)
+        let calibrated = calibrate(believed_normal.clone(), self.plan.false_alarm_rate)
             .expect("there are unfitted rows and the rate was checked");
         let features = self.prepared.features.view();
         let of_anomalies = fitted.raw_scores(features, &anomalies);
+        let lower = self.found_kept.and_then(|kept| {
+            lower_rate(&believed_normal, &of_anomalies, calibrated.threshold, kept)
+        });
+        let calibrated = lower
+            .filter(|rate| *rate < calibrated.false_alarm_rate)
+            .and_then(|rate| calibrate(believed_normal, rate))
+            .unwrap_or(calibrated);
         let metrics = metrics(self.prepared.fit.len(), &raw, &of_anomalies, &calibrated);
         let mut notes = self.notes_on_rate(&calibrated, raw.len());
         if !self.fitter.clean && self.plan.contamination == 0.0 {
@@ -373,6 +382,22 @@ impl Assessment<'_> {
     }
 }
 
+/// The rate of normal rows at or above the score that keeps the share `kept` of the anomalies that
+/// are found at `threshold`; nothing where fewer than [`LABELS_MIN`] are found. It is not below what
+/// so many rows can promise.
+fn lower_rate(normal: &[f64], anomalies: &[f64], threshold: f64, kept: f64) -> Option<f64> {
+    let mut found: Vec<f64> = anomalies.iter().copied().filter(|raw| *raw >= threshold).collect();
+    if found.len() < LABELS_MIN {
+        return None;
+    }
+    found.sort_unstable_by(f64::total_cmp);
+    // A hair is added because a share of a count may lie just below a whole number.
+    let lost = (found.len() as f64 * (1.0 - kept) + 1e-9) as usize;
+    let higher = found[lost.min(found.len() - 1)];
+    let above = normal.iter().filter(|raw| **raw >= higher).count();
+    Some((above as f64 + 1.0) / (normal.len() as f64 + 1.0))
+}
+
 /// The fused raw scores of rows, from the raw scores of each part.
 fn fused(fitted: &Fitted, scores: &[Vec<f64>]) -> Vec<f64> {
     // A single detector's scores went through its curves already.
@@ -460,4 +485,21 @@ fn metrics(
 fn without_labels(mut metrics: BTreeMap<String, f64>) -> BTreeMap<String, f64> {
     metrics.retain(|name, _| name == "rows_fitted" || name == "held_back_alarm_share");
     metrics
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_falls_as_far_as_found_anomalies_allow() {
+        let normal: Vec<f64> = (0..999).map(f64::from).collect();
+        let anomalies: Vec<f64> = (0..100).map(|n| 980.0 + f64::from(n)).collect();
+        // All hundred are found at 980; of 99 % of them the lowest is 981, with 18 normal rows.
+        assert_eq!(lower_rate(&normal, &anomalies, 980.0, 0.99), Some(0.019));
+        assert_eq!(lower_rate(&normal, &anomalies, 980.0, 0.5), Some(0.001));
+        assert_eq!(lower_rate(&normal, &anomalies, 1070.0, 0.99), None, "ten are too few");
+        let calibrated = calibrate(normal.clone(), 0.019).unwrap();
+        assert!(calibrated.threshold <= 981.0 && calibrated.threshold > 980.0);
+    }
 }

@@ -103,7 +103,7 @@ fn manifest(
             runtime_digest: hex::encode(Sha256::digest(RUNTIME)),
         },
         reference: histograms(table, &prepared.scaled_on),
-        notes: prepared.notes.iter().chain(&assessed.notes).cloned().collect(),
+        notes: table.notes.iter().chain(&prepared.notes).chain(&assessed.notes).cloned().collect(),
     }
 }
 
