@@ -251,7 +251,8 @@ fn judge_challenger(
     let said = champion
         .map(|champion| compare::score_all(&champion.module, &events.rows, champion.sensitivity));
     let said = said.transpose().context("the champion cannot score the data")?;
-    let sample = Sample::choose(&events, &split, said.as_ref(), &work.labels);
+    let least = work.settings.false_alarms_min;
+    let sample = Sample::choose(&events, &split, said.as_ref(), &work.labels, least);
     let config = sample.config(work, &events.digest);
     let table = sample.table(&events, &split, &config.schema);
     let valid = config.check()?;

@@ -119,7 +119,7 @@ impl Default for Gates {
             precision_loss_max: 0.02,
             bytes_max: 4 * 1024 * 1024,
             bytes_factor_max: 2.0,
-            row_us_max: 50.0,
+            row_us_max: 200.0,
             row_time_factor_max: 4.0,
         }
     }

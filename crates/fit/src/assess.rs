@@ -138,7 +138,7 @@ impl Assessment<'_> {
     fn fit(&mut self, tell: &mut Tell<'_>) -> Result<(Fitted, Unfitted), TrainError> {
         let fit = &self.prepared.fit;
         let mut random = Random::new(self.seed, u64::MAX - 2);
-        let chosen = sample(fit, ROWS_MAX, &mut random);
+        let chosen = sample_keeping(fit, &self.table.kept, ROWS_MAX, &mut random);
         let records = select(self.prepared.features.view(), &chosen);
         let views = self.fitter.views(records.view());
         let fitted =
@@ -451,6 +451,17 @@ fn sample(rows: &[u32], count: usize, random: &mut Random) -> Vec<u32> {
     places.into_iter().map(|place| rows[place as usize]).collect()
 }
 
+/// The same, with those of `kept` that are among the rows, up to a quarter of `count`.
+fn sample_keeping(rows: &[u32], kept: &[u32], count: usize, random: &mut Random) -> Vec<u32> {
+    let is_there = |row: &&u32| rows.binary_search(row).is_ok();
+    let kept: Vec<u32> = kept.iter().filter(is_there).copied().take(count / 4).collect();
+    let others = difference(rows, &kept);
+    let mut chosen = sample(&others, count - kept.len(), random);
+    chosen.extend(kept);
+    chosen.sort_unstable();
+    chosen
+}
+
 /// Those of `all` that are not in `part`; both ascending.
 fn difference(all: &[u32], part: &[u32]) -> Vec<u32> {
     all.iter().filter(|row| part.binary_search(row).is_err()).copied().collect()
@@ -490,6 +501,19 @@ fn without_labels(mut metrics: BTreeMap<String, f64>) -> BTreeMap<String, f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hard_rows_are_always_in_the_sample() {
+        let rows: Vec<u32> = (0..10_000).step_by(2).collect();
+        let draw = |kept: &[u32]| sample_keeping(&rows, kept, 100, &mut Random::new(1, 0));
+        let kept = [3, 4, 8, 9998, 20_000];
+        let chosen = draw(&kept);
+        assert!(chosen.len() == 100 && chosen.is_sorted_by(|a, b| a < b), "{chosen:?}");
+        assert!([4, 8, 9998].iter().all(|row| chosen.contains(row)) && !chosen.contains(&3));
+        assert_eq!(draw(&[]), sample(&rows, 100, &mut Random::new(1, 0)));
+        let many: Vec<u32> = (0..200).map(|row| row * 2).collect();
+        assert!(draw(&many).iter().filter(|row| many.contains(row)).count() < 50, "a quarter");
+    }
 
     #[test]
     fn the_rate_falls_as_far_as_found_anomalies_allow() {

@@ -68,7 +68,8 @@ pub(crate) struct Sample {
     pub(crate) known: Vec<Option<bool>>,
     /// Of the rows to learn from, those that are left out.
     left_out: Vec<bool>,
-    pub(crate) false_alarms: usize,
+    /// Rows to learn from that were labelled as false alarms.
+    false_alarms: Vec<u32>,
     pub(crate) confirmed: usize,
     pub(crate) flagged: usize,
     pub(crate) strays: usize,
@@ -76,12 +77,15 @@ pub(crate) struct Sample {
 
 impl Sample {
     /// Anomalies that somebody confirmed leave the sample, and so do rows on which the champion
-    /// raised an alarm of medium severity or more, unless somebody knows better.
+    /// raised an alarm of medium severity or more, unless somebody knows better. Once people have
+    /// gone through the alarms, and called at least `false_alarms_min` of them false, those that
+    /// they did not call false leave whatever their severity.
     pub(crate) fn choose(
         events: &Events,
         split: &Split,
         champion: Option<&Spoken>,
         labels: &Labels,
+        false_alarms_min: usize,
     ) -> Self {
         let applied = labels.of(&events.rows);
         let known: Vec<Option<bool>> = events
@@ -90,13 +94,15 @@ impl Sample {
             .zip(&applied.rows)
             .map(|(row, label)| label.map(|label| label == Label::Anomaly).or(row.anomalous))
             .collect();
-        let is_flagged =
-            |row: usize| champion.is_some_and(|said| said.severities[row] >= Severity::Medium);
+        let is_false_alarm = |row: &u32| applied.rows[*row as usize] == Some(Label::FalseAlarm);
+        let false_alarms: Vec<u32> = (0..split.at as u32).filter(is_false_alarm).collect();
+        let were_looked_through = false_alarms.len() >= false_alarms_min;
+        let least = if were_looked_through { Severity::Low } else { Severity::Medium };
+        let is_flagged = |row: usize| champion.is_some_and(|said| said.severities[row] >= least);
         let left_out: Vec<bool> =
             (0..split.at).map(|row| known[row].unwrap_or_else(|| is_flagged(row))).collect();
-        let is_false_alarm = |row: &usize| applied.rows[*row] == Some(Label::FalseAlarm);
         Self {
-            false_alarms: (0..split.at).filter(is_false_alarm).count(),
+            false_alarms,
             confirmed: (0..split.at).filter(|row| known[*row] == Some(true)).count(),
             flagged: (0..split.at).filter(|row| known[*row].is_none() && left_out[*row]).count(),
             strays: applied.strays,
@@ -114,7 +120,7 @@ impl Sample {
             // They are out of the sample already, and are not to be taken out twice.
             config.threshold.contamination = None;
         }
-        if self.false_alarms >= work.settings.false_alarms_min {
+        if self.false_alarms.len() >= work.settings.false_alarms_min {
             config.threshold.found_kept.get_or_insert(work.settings.found_kept);
         }
         config
@@ -128,8 +134,11 @@ impl Sample {
         let mut digest = Sha256::new();
         digest.update(&events.digest);
         digest.update((split.at as u64).to_le_bytes());
+        digest.update((self.false_alarms.len() as u64).to_le_bytes());
+        self.false_alarms.iter().for_each(|row| digest.update(row.to_le_bytes()));
         digest.update(self.left_out.iter().map(|left_out| u8::from(*left_out)).collect::<Vec<_>>());
         let mut table = filling.table(hex::encode(digest.finalize()));
+        table.kept.clone_from(&self.false_alarms);
         if self.left_out.contains(&true) || schema.label.is_some() {
             table.labels = Some(self.left_out.clone());
             table.notes = vec![self.told()];
@@ -144,7 +153,7 @@ impl Sample {
              labelled anomalies in the figures; {} labelled as false alarms count as normal",
             many(self.confirmed, "anomaly").replace("anomalys", "anomalies"),
             many(self.flagged, "row"),
-            many(self.false_alarms, "row"),
+            many(self.false_alarms.len(), "row"),
         )
     }
 }

@@ -12,8 +12,8 @@ use twinge_fit::Config;
 pub(crate) struct RetrainSettings {
     /// Share of the rows, the latest ones, that nothing is learned from and both are judged on.
     pub(crate) judge_share: f64,
-    /// With labels of false alarms: the share of the anomalies found that must still be found when
-    /// the threshold rises on their account.
+    /// With labels of false alarms: the share of the alarms that nobody called false which must still
+    /// be raised when the threshold rises on their account.
     pub(crate) found_kept: f64,
     /// Labels of false alarms in the training data from which on the threshold may rise.
     pub(crate) false_alarms_min: usize,
@@ -27,7 +27,7 @@ impl Default for RetrainSettings {
     fn default() -> Self {
         Self {
             judge_share: 0.25,
-            found_kept: 0.99,
+            found_kept: 0.95,
             false_alarms_min: 20,
             lease_minutes: 15,
             gates: Gates::default(),
