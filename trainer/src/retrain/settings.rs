@@ -27,7 +27,7 @@ impl Default for RetrainSettings {
     fn default() -> Self {
         Self {
             judge_share: 0.25,
-            found_kept: 0.95,
+            found_kept: 0.9,
             false_alarms_min: 20,
             lease_minutes: 15,
             gates: Gates::default(),
