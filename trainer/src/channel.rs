@@ -3,7 +3,7 @@
 use crate::data::Usage;
 use crate::place::{Desk, Missing, Place, Reader, block_on, now_ms};
 use crate::train::statement;
-use crate::{print, tell, words};
+use crate::{print, tell, tracking, words};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::path::PathBuf;
@@ -135,6 +135,7 @@ pub(crate) fn publish(arguments: &PublishArguments) -> Result<()> {
             channel = promoted.await.context("published, but cannot promote it")?;
         }
         desk.note(&channel);
+        tracking::follow(desk.registry(), &arguments.place.source.registry, &channel).await;
         let done = if is(channel.champion.as_ref(), &digest) { "champion" } else { "challenger" };
         tell_outcome(&Outcome {
             channel: &channel,
@@ -160,6 +161,7 @@ pub(crate) fn promote(arguments: &PromoteArguments) -> Result<()> {
         let author = desk.author(&whose.detector);
         let promoted = desk.registry().promote(&whose.detector, &desk.channel, &digest, &author);
         let channel = promoted.await.context("cannot promote it")?;
+        tracking::follow(desk.registry(), &whose.place.source.registry, &channel).await;
         whose.finish(&desk, &current, &channel, "promoted", None)
     })
 }
@@ -176,6 +178,7 @@ pub(crate) fn rollback(arguments: &RollbackArguments) -> Result<()> {
             let withdrawn =
                 desk.registry().withdraw(&whose.detector, &desk.channel, &challenger, &author);
             let channel = withdrawn.await.context("cannot withdraw the challenger")?;
+            tracking::follow(desk.registry(), &whose.place.source.registry, &channel).await;
             let next = "the challenger is withdrawn, and the champion acts everywhere again; run \
                         `trainer rollback` once more to leave the champion too";
             return whose.finish(&desk, &current, &channel, "withdrawn", Some(next));
@@ -188,6 +191,7 @@ pub(crate) fn rollback(arguments: &RollbackArguments) -> Result<()> {
         let to = arguments.to.as_ref();
         let back = desk.registry().rollback(&whose.detector, &desk.channel, &from, to, &author);
         let channel = back.await.context("cannot roll the channel back")?;
+        tracking::follow(desk.registry(), &whose.place.source.registry, &channel).await;
         whose.finish(&desk, &current, &channel, "rolled-back", None)
     })
 }
@@ -231,6 +235,7 @@ pub(crate) fn stop(whose: &Whose) -> Result<()> {
         let withdrawn =
             desk.registry().withdraw(&whose.detector, &desk.channel, &challenger.digest, &author);
         let channel = withdrawn.await.context("cannot withdraw the challenger")?;
+        tracking::follow(desk.registry(), &whose.place.source.registry, &channel).await;
         let next = "devices return to the champion as soon as they look, without a network at once \
                     if they find it bad themselves";
         whose.finish(&desk, &current, &channel, "withdrawn", Some(next))
@@ -419,7 +424,7 @@ fn tell_outcome(outcome: &Outcome<'_>) -> Result<()> {
 }
 
 /// What happens after a module was published.
-fn what_comes_next(channel: &Channel) -> String {
+pub(crate) fn what_comes_next(channel: &Channel) -> String {
     let (detector, name) = (&channel.detector, &channel.channel);
     match (&channel.champion, &channel.challenger) {
         (Some(_), None) => "devices take it as soon as they look".into(),

@@ -5,22 +5,26 @@ mod data;
 mod dataset;
 mod enrol;
 mod evaluate;
+mod experiments;
 mod fleet;
 mod generate;
 mod inspect;
 mod keys;
+mod labels;
 mod memory;
 mod place;
 mod policy;
 mod precompile;
 mod progress;
 mod replay;
+mod retrain;
 mod rollout;
 mod score;
 mod send;
 mod sign;
 mod status;
 mod table;
+mod tracking;
 mod train;
 mod trust;
 mod words;
@@ -48,6 +52,11 @@ enum Verb {
     Dataset(dataset::Verb),
     /// Fit a detector and compile it into a signed module.
     Train(train::Arguments),
+    /// Train a challenger on recent data, judge it against the champion, and publish it to shadow if
+    /// the gates pass; exit code 3 if they do not.
+    Retrain(retrain::Arguments),
+    /// List, show and compare what was trained.
+    Experiments(experiments::Arguments),
     /// Tell how well a module's scores agree with labels.
     Evaluate(evaluate::Arguments),
     /// Score a file with a module.
@@ -98,6 +107,8 @@ fn main() -> ExitCode {
         Verb::Send(arguments) => send::run(&arguments),
         Verb::Dataset(verb) => dataset::run(&verb),
         Verb::Train(arguments) => train::run(&arguments),
+        Verb::Retrain(arguments) => retrain::run(&arguments),
+        Verb::Experiments(arguments) => experiments::run(&arguments),
         Verb::Evaluate(arguments) => evaluate::run(&arguments),
         Verb::Score(arguments) => score::run(&arguments),
         Verb::Inspect(arguments) => inspect::run(&arguments),
@@ -122,11 +133,17 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<retrain::GatesFailed>() => {
+            tell(&format!("not published: {error}"));
+            ExitCode::from(3)
+        }
         Err(error) => {
             tell(&format!("error: {error:#}"));
-            let usage = error
-                .chain()
-                .any(|cause| cause.is::<data::Usage>() || cause.is::<twinge_fit::ConfigError>());
+            let usage = error.chain().any(|cause| {
+                cause.is::<data::Usage>()
+                    || cause.is::<twinge_fit::ConfigError>()
+                    || cause.is::<twinge_experiments::SettingsError>()
+            });
             ExitCode::from(if usage { 2 } else { 1 })
         }
     }

@@ -16,7 +16,7 @@ use twinge_fit::read::Row;
 use twinge_runner::{Judgement, Slot};
 
 /// Rows scored in one call.
-const BATCH_ROWS: usize = 1024;
+pub(crate) const BATCH_ROWS: usize = 1024;
 
 /// Score a file with a module.
 ///
@@ -107,7 +107,7 @@ pub(crate) fn score_rows(
     }
 }
 
-fn event(row: &Row) -> Event {
+pub(crate) fn event(row: &Row) -> Event {
     let category = |text: &String| if text.is_empty() { f64::NAN } else { category::code(text) };
     let inputs = row.numeric.iter().copied().chain(row.categorical.iter().map(category)).collect();
     Event { entity: row.entity.clone(), time_ms: row.time_ms, inputs, identity: None }

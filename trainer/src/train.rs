@@ -1,6 +1,8 @@
 //! `trainer train`: from a file to a signed module.
 
 use crate::data::{DataFile, Usage};
+use crate::place::now_ms;
+use crate::tracking::{self, Told};
 use crate::{keys, print, tell};
 use anyhow::{Context, Result};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
@@ -45,11 +47,18 @@ pub(crate) struct Arguments {
     /// Leave the module unsigned.
     #[arg(long, conflicts_with = "key")]
     unsigned: bool,
+    /// Keep a record of this run, with its figures and the module: at `MLFLOW_TRACKING_URI` if that
+    /// is set, where it is done without asking, else in the --registry.
+    #[arg(long)]
+    track: bool,
+    /// The registry whose folder experiments/ keeps the record.
+    #[arg(long, env = "TWINGE_REGISTRY")]
+    registry: Option<String>,
 }
 
 /// `trainer train`.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let began = Instant::now();
+    let (began, began_ms) = (Instant::now(), now_ms());
     let given = arguments.config.as_deref().map(read_config).transpose()?;
     let file = data_of(arguments, given.as_ref())?;
     let config = match given {
@@ -80,6 +89,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     bar.finish_and_clear();
     write(&arguments.out, &trained, key.as_ref())?;
     report(arguments, &trained, key.is_some(), began.elapsed());
+    if arguments.track || tracking::is_mlflow_set() {
+        let told = Told { began_ms, reason: "train", ..Told::default() };
+        let location = arguments.registry.as_deref();
+        let name = arguments.out.display();
+        tracking::record_module(location, &trained, &valid.written, told)
+            .with_context(|| format!("{name} is written, but its run is not recorded"))?;
+    }
     Ok(())
 }
 
@@ -95,7 +111,7 @@ fn data_of(arguments: &Arguments, config: Option<&Config>) -> Result<DataFile> {
     crate::dataset::sample(lake, dataset, schema, rows_max, seed, false)
 }
 
-fn read_config(path: &Path) -> Result<Config> {
+pub(crate) fn read_config(path: &Path) -> Result<Config> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Config::parse(&text).with_context(|| format!("{} is not usable", path.display()))

@@ -36,7 +36,7 @@ enum Done {
     Skipped(String),
 }
 
-const PARTS: [Part; 17] = [
+const PARTS: [Part; 18] = [
     Part { name: "format", run: format },
     Part { name: "javascript runtime", run: javascript },
     Part { name: "lints", run: lints },
@@ -44,6 +44,7 @@ const PARTS: [Part; 17] = [
     Part { name: "documentation tests", run: doc_tests },
     Part { name: "documentation", run: documentation },
     Part { name: "store on Azurite", run: store_on_azurite },
+    Part { name: "experiments on MLflow", run: experiments_on_mlflow },
     Part { name: "Python's client", run: python_client },
     Part { name: "event hubs", run: event_hubs },
     Part { name: "lake", run: the_lake },
@@ -170,6 +171,19 @@ fn store_on_azurite() -> Result<Done> {
 /// A small count of what `cargo xtask soak` does with the lake.
 fn the_lake() -> Result<Done> {
     Ok(lake::run(60_000, 3)?.map_or(Done::Passed, Done::Skipped))
+}
+
+/// The contract of trackers, and the trainer's own runs, on a server of MLflow's makers.
+fn experiments_on_mlflow() -> Result<Done> {
+    let directory = workshop("mlflow")?;
+    let mlflow = match peers::Mlflow::start(&directory)? {
+        Ok(mlflow) => mlflow,
+        Err(missing) => return Ok(Done::Skipped(missing)),
+    };
+    let mut test = cargo(["test", "--quiet", "--workspace", "--test", "mlflow"]);
+    test.args(["--test", "tracking"]);
+    succeed(test.env("TWINGE_TEST_MLFLOW", &mlflow.address))?;
+    Ok(Done::Passed)
 }
 
 /// Agents that follow a channel in an emulator of Azure storage.

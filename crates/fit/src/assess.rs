@@ -82,7 +82,8 @@ pub fn assess(
         clean,
         seed,
     };
-    let mut assessment = Assessment { table, plan, prepared, fitter, seed };
+    let found_kept = config.written.threshold.found_kept;
+    let mut assessment = Assessment { table, plan, prepared, fitter, found_kept, seed };
     match plan.kinds.as_slice() {
         [DetectorKind::Series] => assessment.series(tell),
         [DetectorKind::Wander] => assessment.wander(tell),
@@ -95,6 +96,7 @@ struct Assessment<'a> {
     plan: &'a Plan,
     prepared: &'a Prepared,
     fitter: Fitter<'a>,
+    found_kept: Option<f64>,
     seed: u64,
 }
 
@@ -118,10 +120,17 @@ impl Assessment<'_> {
         let why = if several { self.fuse(&mut fitted, &unfitted, &anomalies) } else { Vec::new() };
         let raw = fused(&fitted, &unfitted.scores);
         let believed_normal = without_highest(raw.clone(), self.plan.contamination);
-        let calibrated = calibrate(believed_normal, self.plan.false_alarm_rate)
+        let calibrated = calibrate(believed_normal.clone(), self.plan.false_alarm_rate)
             .expect("there are unfitted rows and the rate was checked");
         let features = self.prepared.features.view();
         let of_anomalies = fitted.raw_scores(features, &anomalies);
+        let lower = self.found_kept.and_then(|kept| {
+            lower_rate(&believed_normal, &of_anomalies, calibrated.threshold, kept)
+        });
+        let calibrated = lower
+            .filter(|rate| *rate < calibrated.false_alarm_rate)
+            .and_then(|rate| calibrate(believed_normal, rate))
+            .unwrap_or(calibrated);
         let scored = self.scored(&fitted, &calibrated, &unfitted.rows, &raw);
         let metrics = metrics(self.prepared.fit.len(), &raw, &of_anomalies, &calibrated);
         let mut notes = self.notes_on_rate(&calibrated, raw.len());
@@ -162,7 +171,7 @@ impl Assessment<'_> {
     fn fit(&mut self, tell: &mut Tell<'_>) -> Result<(Fitted, Unfitted), TrainError> {
         let fit = &self.prepared.fit;
         let mut random = Random::new(self.seed, u64::MAX - 2);
-        let chosen = sample(fit, ROWS_MAX, &mut random);
+        let chosen = sample_keeping(fit, &self.table.kept, ROWS_MAX, &mut random);
         let records = select(self.prepared.features.view(), &chosen);
         let views = self.fitter.views(records.view());
         let fitted =
@@ -414,6 +423,22 @@ impl Scored {
     }
 }
 
+/// The rate of normal rows at or above the score that keeps the share `kept` of the anomalies that
+/// are found at `threshold`; nothing where fewer than [`LABELS_MIN`] are found. It is not below what
+/// so many rows can promise.
+fn lower_rate(normal: &[f64], anomalies: &[f64], threshold: f64, kept: f64) -> Option<f64> {
+    let mut found: Vec<f64> = anomalies.iter().copied().filter(|raw| *raw >= threshold).collect();
+    if found.len() < LABELS_MIN {
+        return None;
+    }
+    found.sort_unstable_by(f64::total_cmp);
+    // A hair is added because a share of a count may lie just below a whole number.
+    let lost = (found.len() as f64 * (1.0 - kept) + 1e-9) as usize;
+    let higher = found[lost.min(found.len() - 1)];
+    let above = normal.iter().filter(|raw| **raw >= higher).count();
+    Some((above as f64 + 1.0) / (normal.len() as f64 + 1.0))
+}
+
 /// The fused raw scores of rows, from the raw scores of each part.
 fn fused(fitted: &Fitted, scores: &[Vec<f64>]) -> Vec<f64> {
     // A single detector's scores went through its curves already.
@@ -467,6 +492,17 @@ fn sample(rows: &[u32], count: usize, random: &mut Random) -> Vec<u32> {
     places.into_iter().map(|place| rows[place as usize]).collect()
 }
 
+/// The same, with those of `kept` that are among the rows, up to a quarter of `count`.
+fn sample_keeping(rows: &[u32], kept: &[u32], count: usize, random: &mut Random) -> Vec<u32> {
+    let is_there = |row: &&u32| rows.binary_search(row).is_ok();
+    let kept: Vec<u32> = kept.iter().filter(is_there).copied().take(count / 4).collect();
+    let others = difference(rows, &kept);
+    let mut chosen = sample(&others, count - kept.len(), random);
+    chosen.extend(kept);
+    chosen.sort_unstable();
+    chosen
+}
+
 /// Those of `all` that are not in `part`; both ascending.
 fn difference(all: &[u32], part: &[u32]) -> Vec<u32> {
     all.iter().filter(|row| part.binary_search(row).is_err()).copied().collect()
@@ -501,4 +537,34 @@ fn metrics(
 fn without_labels(mut metrics: BTreeMap<String, f64>) -> BTreeMap<String, f64> {
     metrics.retain(|name, _| name == "rows_fitted" || name == "held_back_alarm_share");
     metrics
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hard_rows_are_always_in_the_sample() {
+        let rows: Vec<u32> = (0..10_000).step_by(2).collect();
+        let draw = |kept: &[u32]| sample_keeping(&rows, kept, 100, &mut Random::new(1, 0));
+        let kept = [3, 4, 8, 9998, 20_000];
+        let chosen = draw(&kept);
+        assert!(chosen.len() == 100 && chosen.is_sorted_by(|a, b| a < b), "{chosen:?}");
+        assert!([4, 8, 9998].iter().all(|row| chosen.contains(row)) && !chosen.contains(&3));
+        assert_eq!(draw(&[]), sample(&rows, 100, &mut Random::new(1, 0)));
+        let many: Vec<u32> = (0..200).map(|row| row * 2).collect();
+        assert!(draw(&many).iter().filter(|row| many.contains(row)).count() < 50, "a quarter");
+    }
+
+    #[test]
+    fn the_rate_falls_as_far_as_found_anomalies_allow() {
+        let normal: Vec<f64> = (0..999).map(f64::from).collect();
+        let anomalies: Vec<f64> = (0..100).map(|n| 980.0 + f64::from(n)).collect();
+        // All hundred are found at 980; of 99 % of them the lowest is 981, with 18 normal rows.
+        assert_eq!(lower_rate(&normal, &anomalies, 980.0, 0.99), Some(0.019));
+        assert_eq!(lower_rate(&normal, &anomalies, 980.0, 0.5), Some(0.001));
+        assert_eq!(lower_rate(&normal, &anomalies, 1070.0, 0.99), None, "ten are too few");
+        let calibrated = calibrate(normal.clone(), 0.019).unwrap();
+        assert!(calibrated.threshold <= 981.0 && calibrated.threshold > 980.0);
+    }
 }

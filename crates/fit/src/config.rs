@@ -32,6 +32,10 @@ pub struct Config {
     /// Rules of the stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<StreamSettings>,
+    /// How the detector is retrained. Training itself does not look at it, so it does not count
+    /// for the module's lineage.
+    #[serde(default, skip_serializing)]
+    pub retrain: Option<toml::Table>,
 }
 
 /// The detectors and their settings.
@@ -204,6 +208,10 @@ pub struct ThresholdSettings {
     /// not count as normal when the threshold is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contamination: Option<f64>,
+    /// With labelled anomalies, at least twenty of which are found: the false-alarm rate becomes as
+    /// low as it can while this share of those found is still found, such as 0.99.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found_kept: Option<f64>,
     /// Share of the rows held back from fitting to set the threshold on: the last ones of a
     /// stream, random ones of a table. Left out, a stream holds back 0.3, and a table is fitted
     /// several times, each time without the rows that are then scored.
@@ -221,6 +229,7 @@ impl Default for ThresholdSettings {
             false_alarm_rate: 0.001,
             alarms_per_day: None,
             contamination: None,
+            found_kept: None,
             held_back: None,
             episode_events: None,
         }
@@ -315,6 +324,9 @@ impl Config {
         check_share("false_alarm_rate", self.threshold.false_alarm_rate, 0.5)?;
         if let Some(held_back) = self.threshold.held_back {
             check_share("held_back", held_back, 0.9)?;
+        }
+        if let Some(found_kept) = self.threshold.found_kept {
+            check_share("found_kept", found_kept, 1.0)?;
         }
         if let Some(contamination) = self.threshold.contamination {
             check_share("contamination", contamination, 0.5)?;

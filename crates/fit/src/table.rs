@@ -1,6 +1,6 @@
 //! Training data in memory, a column an input.
 
-use crate::read::{ReadError, RowReader};
+use crate::read::{ReadError, Row, RowReader};
 use std::collections::HashMap;
 use std::io::Read;
 use twinge_contract::schema::Schema;
@@ -24,6 +24,19 @@ pub struct Table {
     pub labels: Option<Vec<bool>>,
     /// SHA-256 of the bytes read, lowercase hexadecimal.
     pub digest: String,
+    /// Rows that are always among those fitted to, ascending: hard ones that somebody called normal,
+    /// of which a random sample would hold too few. A quarter of a sample at most.
+    pub kept: Vec<u32>,
+    /// What is worth telling of how the rows were chosen and labelled, in sentences.
+    pub notes: Vec<String>,
+}
+
+/// A table that is being filled, row by row.
+#[derive(Debug)]
+pub struct Filling {
+    table: Table,
+    entities: HashMap<String, u32>,
+    categories: Vec<HashMap<String, u32>>,
 }
 
 /// A column of categories.
@@ -41,42 +54,14 @@ impl Table {
         mut reader: RowReader<R>,
         mut rows_read: impl FnMut(u64),
     ) -> Result<Self, ReadError> {
-        let schema = reader.schema().clone();
-        let has_labels = schema.label.is_some();
-        let mut table = Self {
-            numeric: vec![Vec::new(); schema.numeric.len()],
-            categorical: vec![CategoryColumn::default(); schema.categorical.len()],
-            labels: has_labels.then(Vec::new),
-            schema,
-            ..Self::default()
-        };
-        let mut entities = HashMap::new();
-        let mut categories = vec![HashMap::new(); table.categorical.len()];
+        let mut filling = Filling::new(reader.schema().clone());
         while let Some(row) = reader.next_row()? {
-            let next = entities.len() as u32;
-            table.entities.push(match entities.get(row.entity.as_str()) {
-                Some(known) => *known,
-                None => *entities.entry(row.entity.clone()).or_insert(next),
-            });
-            table.times_ms.push(row.time_ms.unwrap_or(0) as f64);
-            for (column, value) in table.numeric.iter_mut().zip(&row.numeric) {
-                column.push(*value);
-            }
-            for ((column, known), text) in
-                table.categorical.iter_mut().zip(&mut categories).zip(&row.categorical)
-            {
-                column.push(known, text);
-            }
-            if let Some(labels) = &mut table.labels {
-                labels.push(row.anomalous.unwrap_or(false));
-            }
-            if table.entities.len().is_multiple_of(4096) {
-                rows_read(table.entities.len() as u64);
+            filling.push(row);
+            if filling.table.rows().is_multiple_of(4096) {
+                rows_read(filling.table.rows() as u64);
             }
         }
-        table.entity_count = entities.len();
-        table.digest = reader.digest();
-        Ok(table)
+        Ok(filling.table(reader.digest()))
     }
 
     /// Number of rows.
@@ -93,6 +78,50 @@ impl Table {
         for ((input, column), codes) in categories.iter_mut().zip(&self.categorical).zip(codes) {
             *input = column.rows[row].map_or(f64::NAN, |category| codes[category as usize]);
         }
+    }
+}
+
+impl Filling {
+    /// An empty table.
+    pub fn new(schema: Schema) -> Self {
+        let table = Table {
+            numeric: vec![Vec::new(); schema.numeric.len()],
+            categorical: vec![CategoryColumn::default(); schema.categorical.len()],
+            labels: schema.label.is_some().then(Vec::new),
+            schema,
+            ..Table::default()
+        };
+        let categories = vec![HashMap::new(); table.categorical.len()];
+        Self { table, entities: HashMap::new(), categories }
+    }
+
+    /// Adds a row, which must be of the table's schema.
+    pub fn push(&mut self, row: &Row) {
+        let Self { table, entities, categories } = self;
+        let next = entities.len() as u32;
+        table.entities.push(match entities.get(row.entity.as_str()) {
+            Some(known) => *known,
+            None => *entities.entry(row.entity.clone()).or_insert(next),
+        });
+        table.times_ms.push(row.time_ms.unwrap_or(0) as f64);
+        for (column, value) in table.numeric.iter_mut().zip(&row.numeric) {
+            column.push(*value);
+        }
+        for ((column, known), text) in
+            table.categorical.iter_mut().zip(categories).zip(&row.categorical)
+        {
+            column.push(known, text);
+        }
+        if let Some(labels) = &mut table.labels {
+            labels.push(row.anomalous.unwrap_or(false));
+        }
+    }
+
+    /// The table; `digest` is that of the data as it was read.
+    pub fn table(mut self, digest: String) -> Table {
+        self.table.entity_count = self.entities.len();
+        self.table.digest = digest;
+        self.table
     }
 }
 

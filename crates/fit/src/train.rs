@@ -118,7 +118,7 @@ fn manifest(
         },
         reference: Vec::new(),
         drift: None,
-        notes: prepared.notes.iter().chain(&assessed.notes).cloned().collect(),
+        notes: table.notes.iter().chain(&prepared.notes).chain(&assessed.notes).cloned().collect(),
     }
 }
 

@@ -212,6 +212,11 @@ impl Registry {
         Self { store }
     }
 
+    /// The store beneath, for what lies beside modules and channels.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
     /// Puts a module with its signed statement and makes it the challenger of a channel of its
     /// detector; a channel that is not there begins with it and no champion.
     ///

@@ -9,5 +9,6 @@
 mod common;
 mod kills;
 mod replay;
+mod retrain;
 mod story;
 mod verbs;

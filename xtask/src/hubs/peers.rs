@@ -18,6 +18,9 @@ const ACCOUNT: &str = "devstoreaccount1";
 const KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
+/// MLflow, pinned.
+const MLFLOW: &str = "mlflow==3.17.2";
+
 /// A folder under target/ that keeps what was installed.
 fn tools(name: &str) -> PathBuf {
     root().join("target/tools").join(name)
@@ -57,6 +60,49 @@ pub(crate) fn python_with(
     }
     std::fs::write(done, "")?;
     Ok(Ok(python))
+}
+
+/// An MLflow server. It has workers of its own, which end when it is asked to stop.
+#[derive(Debug)]
+pub(crate) struct Mlflow {
+    process: Process,
+    /// Its address.
+    pub(crate) address: String,
+}
+
+impl Mlflow {
+    /// Starts it on a free port; a sentence when it is not to be had.
+    pub(crate) fn start(directory: &Path) -> Result<std::result::Result<Self, String>> {
+        let python = match python_with("mlflow", &[MLFLOW])? {
+            Ok(python) => python,
+            Err(missing) => return Ok(Err(missing)),
+        };
+        let port = free_port()?;
+        let mut server = Command::new(python);
+        server.args(["-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]);
+        server.args(["--port", &port.to_string(), "--backend-store-uri"]);
+        server.arg(format!("sqlite:///{}", directory.join("mlflow.db").display()));
+        server.arg("--artifacts-destination").arg(directory.join("artifacts"));
+        // Nobody is told of what is tested.
+        server.env("MLFLOW_DISABLE_TELEMETRY", "true").env("DO_NOT_TRACK", "true");
+        server.current_dir(directory).stdout(std::process::Stdio::null());
+        let process = Process::start(&mut server, directory.join("mlflow.log"))?;
+        let mut server = Self { process, address: format!("http://127.0.0.1:{port}") };
+        wait_for("MLflow to listen", || {
+            server.process.check()?;
+            Ok(TcpStream::connect(("127.0.0.1", port)).is_ok())
+        })?;
+        Ok(Ok(server))
+    }
+}
+
+impl Drop for Mlflow {
+    /// SIGTERM, so that it ends its workers too; what does not obey is killed.
+    fn drop(&mut self) {
+        if let Err(error) = self.process.stop() {
+            tell(&format!("MLflow did not stop: {error:#}"));
+        }
+    }
 }
 
 /// Azurite in a process of its own.
