@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use twinge_experiments::{Lease, LeaseError};
 
+/// As the modules of the shop are trained, so that champion and challenger alarm alike.
 const CONFIG: &str = "name = \"pump\"\n[schema]\nentity = \"pump\"\ntime = \"timestamp\"\nnumeric = \
-                      [\"pressure\", \"flow\"]\n[threshold]\nfalse_alarm_rate = 0.01\n";
+                      [\"pressure\", \"flow\"]\n[detector]\nclean = true\n";
 const RETRAINER: [&str; 6] =
     ["--registry", "registry", "--trust", "keys/root.json", "--key", "keys/retrainer.key"];
 
