@@ -52,6 +52,9 @@ fn look(
         for fact in troubles(report) {
             alerts.extend(kept.book.note(&fact, now));
         }
+        for fact in drifts(report) {
+            alerts.extend(kept.book.note(&fact, now));
+        }
         for finding in returned(report, now) {
             alerts.extend(kept.book.take(&finding, now).alerts);
         }
@@ -85,6 +88,22 @@ fn troubles(report: &Report) -> impl Iterator<Item = Fact> {
         message: report.trouble.clone().unwrap_or_default(),
         value: None,
         is_on: report.trouble.is_some(),
+    })
+}
+
+/// What no longer looks as it did in training; one that has ended is not heard of any more.
+fn drifts(report: &Report) -> impl Iterator<Item = Fact> {
+    report.drifts.iter().map(|(detector, drift)| Fact {
+        kind: AlertKind::Drift,
+        detector: detector.clone(),
+        entity: drift.field.clone(),
+        severity: Severity::Medium,
+        message: format!(
+            "`{}` no longer looks as it did in {}: {} is {:.3} where {:.3} was expected",
+            drift.field, drift.against, drift.measure, drift.value, drift.expected
+        ),
+        value: Some(drift.value),
+        is_on: true,
     })
 }
 
