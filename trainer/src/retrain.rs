@@ -48,8 +48,8 @@ pub(crate) struct Arguments {
     /// Why it is done.
     #[arg(long, value_enum, default_value_t = Reason::Hand)]
     reason: Reason,
-    /// NDJSON of what people said of verdicts: {"verdict_id" | "entity" and "time", "label":
-    /// "anomaly" | "false-alarm" | "normal"}.
+    /// NDJSON of what people said of verdicts: a `label` (anomaly, false-alarm or normal) of a
+    /// `verdict_id`, or of an `entity` and a `time`.
     #[arg(long)]
     labels: Option<PathBuf>,
     /// NDJSON of verdicts in which the ids of labels are looked up.
@@ -339,7 +339,9 @@ fn finish(arguments: &Arguments, outcome: &Outcome, published: Option<&Channel>)
         print(&serde_json::to_string_pretty(&object)?);
     } else {
         print(&format!("digest     {digest}"));
-        report::lines(outcome).iter().for_each(|line| print(line));
+        for line in report::lines(outcome) {
+            print(&line);
+        }
         print(&format!("report     {}", arguments.report.join("report.html").display()));
     }
     match published {

@@ -157,7 +157,9 @@ fn parameters(trained: &Trained) -> BTreeMap<String, String> {
         ("threshold.raw_score", manifest.threshold.raw_score.to_string()),
     ];
     parameters.extend(more.map(|(name, value)| (name.to_owned(), value)));
-    parameters.values_mut().for_each(|value| *value = cut(value, TEXT_CHARS_MAX));
+    for value in parameters.values_mut() {
+        *value = cut(value, TEXT_CHARS_MAX);
+    }
     parameters
 }
 

@@ -108,10 +108,12 @@ fn facts(outcome: &Outcome) -> Vec<(String, String)> {
     facts.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
+/// A name, and how the figure is told.
+type Figure = (&'static str, fn(&Side) -> String);
+
 fn sides(outcome: &Outcome) -> Table {
     let comparison = &outcome.comparison;
     let share = |share: Option<f64>| share.map_or("none".into(), percent);
-    type Figure = (&'static str, fn(&Side) -> String);
     let figures: [Figure; 7] = [
         ("alarms", |side| count(side.alarms)),
         ("labelled anomalies found", |side| count(side.hits)),
