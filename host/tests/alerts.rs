@@ -10,7 +10,7 @@ use sha2::Sha256;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -46,9 +46,12 @@ fn metric(host: &Running, name: &str) -> f64 {
     values.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }
 
+/// The signature and the body of a post.
+type Post = (String, Vec<u8>);
+
 /// Takes posts: the first is answered with 503, the others with 200.
 #[derive(Clone, Default)]
-struct Receiver(Arc<Mutex<Vec<(String, Vec<u8>)>>>);
+struct Receiver(Arc<Mutex<Vec<Post>>>);
 
 impl Receiver {
     fn start(&self) -> String {

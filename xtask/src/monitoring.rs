@@ -2,7 +2,7 @@
 //! that they name must be one that a host tells.
 
 use crate::run::{output, root, succeed};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -97,7 +97,7 @@ fn told(bin: &Path, directory: &Path) -> Result<BTreeSet<String>> {
         let text =
             ureq::get(format!("http://{address}/metrics")).call()?.into_body().read_to_string()?;
         let told: BTreeSet<String> =
-            text.lines().filter(|line| !line.starts_with('#')).flat_map(names_at_start).collect();
+            text.lines().filter(|line| !line.starts_with('#')).filter_map(names_at_start).collect();
         // Silence is looked for once a second.
         if told.contains("twinge_dead_letters_total") && told.contains("twinge_silent_entities") {
             return Ok(told);

@@ -275,6 +275,7 @@ pub fn decode(fields: &Fields, batch: &RecordBatch) -> Option<Vec<(Place, Row)>>
 /// Values by column name; the outer option is none where the column is missing or of another type.
 struct Columns<'b>(&'b RecordBatch);
 
+#[expect(clippy::option_option, reason = "a column may be missing, and so may a value")]
 impl<'b> Columns<'b> {
     fn of(batch: &'b RecordBatch) -> Self {
         Self(batch)

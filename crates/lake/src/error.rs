@@ -47,9 +47,9 @@ impl LakeError {
     }
 
     pub(crate) fn file(
-        path: impl ToString,
+        path: &str,
         error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self::File { path: path.to_string(), source: error.into() }
+        Self::File { path: path.to_owned(), source: error.into() }
     }
 }

@@ -50,7 +50,7 @@ impl Lake {
 
     /// Makes one file of several of one hour, for each set of fields among them.
     async fn put_together(&self, detector: &str, files: Vec<FileFacts>) -> Result<u64, LakeError> {
-        let mut by_fields: Vec<(Fields, Vec<(FileFacts, Vec<u8>)>)> = Vec::new();
+        let mut by_fields: Vec<(Fields, Vec<Read>)> = Vec::new();
         for file in files {
             let bytes = self.bytes(&file).await?;
             let fields = FileReader::open(&file.path, bytes.clone())?.fields;
@@ -135,6 +135,9 @@ impl Lake {
         })
     }
 }
+
+/// A file and its bytes.
+type Read = (FileFacts, Vec<u8>);
 
 /// Neighbours that together stay within [`FILE_BYTES_MAX`]; a file alone is left as it is.
 fn groups(files: Vec<FileFacts>) -> Vec<Vec<FileFacts>> {

@@ -115,13 +115,11 @@ impl Iterator for Rows {
                 Ok(batch) => batch,
                 Err(error) => return Some(Err(error)),
             };
-            match decode(&self.reader.fields, &batch) {
-                Some(rows) => self.decoded = rows.into_iter(),
-                None => {
-                    let error = "a column is missing or of another type";
-                    return Some(Err(LakeError::file(&self.reader.path, error)));
-                }
-            }
+            let Some(rows) = decode(&self.reader.fields, &batch) else {
+                let error = "a column is missing or of another type";
+                return Some(Err(LakeError::file(&self.reader.path, error)));
+            };
+            self.decoded = rows.into_iter();
         }
     }
 }

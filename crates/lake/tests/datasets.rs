@@ -14,8 +14,8 @@ fn row(partition: u64, offset: u64) -> Row {
     let amount = if offset % 100 == 9 { 1e9 } else { (offset % 20) as f64 + 1.0 };
     Row {
         offset,
-        ingested_ms: offset as i64 * MINUTE_MS,
-        time_ms: Some(offset as i64 * MINUTE_MS),
+        ingested_ms: offset.cast_signed() * MINUTE_MS,
+        time_ms: Some(offset.cast_signed() * MINUTE_MS),
         entity: (!bad).then(|| format!("e{}", (offset + partition) % 30)),
         id: format!("{partition}-{offset}"),
         verdict: if bad { "dead-letter" } else { "normal" }.into(),
@@ -24,7 +24,7 @@ fn row(partition: u64, offset: u64) -> Row {
         reason: bad.then(|| "no-entity".into()),
         event: format!("{{\"n\":{offset},\n\"p\":{partition}}}").into_bytes(),
         numbers: vec![amount],
-        categories: vec![(offset % 2 == 0).then(|| "even".into())],
+        categories: vec![(offset.is_multiple_of(2)).then(|| "even".into())],
         ..Row::default()
     }
 }

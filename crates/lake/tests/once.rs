@@ -23,7 +23,7 @@ impl Mortal {
         let left = self
             .writes_left
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        left.map(|_| ()).map_err(|_| StoreError::Malformed { path: "killed".into() })
+        left.map(|_| ()).map_err(|_none_left| StoreError::Malformed { path: "killed".into() })
     }
 }
 
@@ -71,8 +71,8 @@ fn event(offset: u64) -> (Arc<Fields>, Row) {
     let fields = Fields { numeric, categorical: vec!["kind".into()] };
     let row = Row {
         offset,
-        ingested_ms: 1_000 * offset as i64,
-        time_ms: (!offset.is_multiple_of(17)).then_some((offset as i64 % 5) * HOUR_MS),
+        ingested_ms: 1_000 * offset.cast_signed(),
+        time_ms: (!offset.is_multiple_of(17)).then_some((offset.cast_signed() % 5) * HOUR_MS),
         entity: Some(format!("e{}", offset % 3)),
         id: format!("id-{offset}"),
         verdict: "normal".into(),

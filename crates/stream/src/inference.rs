@@ -226,9 +226,8 @@ fn tensor<'a>(tensors: &'a [Tensor], field: &str) -> Result<&'a Tensor, Inferenc
     if same.next().is_some() {
         return Err(missing("is there twice: give one tensor for each field"));
     }
-    let rows = match tensor.shape[..] {
-        [rows] | [rows, 1] => rows,
-        _ => return Err(problem(tensor, "must have the shape [n] or [n, 1]")),
+    let ([rows] | [rows, 1]) = tensor.shape[..] else {
+        return Err(problem(tensor, "must have the shape [n] or [n, 1]"));
     };
     if !(1..=ROWS_MAX).contains(&rows) {
         return Err(problem(tensor, &format!("has {rows} rows: send 1 to {ROWS_MAX}")));

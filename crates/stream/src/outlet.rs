@@ -3,8 +3,8 @@
 use crate::sink::SinkError;
 use async_trait::async_trait;
 use std::fmt::Debug;
-use twinge_contract::schema::Schema;
 use twinge_contract::drift::Drift;
+use twinge_contract::schema::Schema;
 use twinge_contract::silence::Silence;
 use twinge_contract::verdict::{DeadLetter, Verdict};
 use twinge_runner::Arrival;

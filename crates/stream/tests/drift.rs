@@ -106,6 +106,7 @@ fn plan(directory: &Path) -> Plan {
         journal_bytes_max: 64 << 20,
         silence: SilenceSettings { enabled: false, ..SilenceSettings::default() },
         // Of events that come as fast as they can be sent, all are looked at.
+        labels: None,
         drift: DriftSettings { rate_max: 1_000_000, ..DriftSettings::default() },
     }
 }

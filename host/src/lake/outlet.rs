@@ -68,7 +68,7 @@ impl LakeOutlet {
         let data = &verdict.data;
         let mut row = row_of(arrival, data.origin.offset, &verdict.id);
         row.entity = Some(verdict.subject.clone());
-        row.verdict = data.verdict.as_str().to_owned();
+        row.verdict.push_str(data.verdict.as_str());
         row.score = Some(data.score);
         row.severity = Some(severity(data.severity).to_owned());
         row.late = data.late;
@@ -91,7 +91,7 @@ impl LakeOutlet {
 
     fn take_dead_letter(&mut self, letter: &DeadLetter, arrival: &Arrival) {
         let mut row = row_of(arrival, letter.data.origin.offset, &letter.id);
-        row.verdict = "dead-letter".to_owned();
+        row.verdict.push_str("dead-letter");
         row.reason = Some(letter.data.reason.clone());
         self.hold(&letter.data.origin, row);
     }

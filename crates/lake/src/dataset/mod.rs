@@ -141,7 +141,7 @@ impl Dataset {
         if found != name {
             return Err(LakeError::Altered { path, listed: name.to_owned(), found });
         }
-        serde_json::from_slice(&bytes).map_err(|error| LakeError::file(path, error))
+        serde_json::from_slice(&bytes).map_err(|error| LakeError::file(&path, error))
     }
 
     /// The span that it covers.
@@ -184,7 +184,7 @@ impl Dataset {
             self.entities,
             self.files.len()
         );
-        for (field, statistics) in &self.statistics {
+        let fields = self.statistics.iter().map(|(field, statistics)| {
             let what = match statistics.numbers.get("p50") {
                 Some(median) => format!(
                     "{median:.4} in the middle, {:.4} to {:.4}",
@@ -194,14 +194,11 @@ impl Dataset {
                     statistics.categories.keys().take(5).cloned().collect::<Vec<_>>().join(", ")
                 }
             };
-            text += &format!(
-                "  {field:24} {:>5.1} % missing   {what}\n",
-                statistics.missing_share() * 100.0
-            );
-        }
-        for finding in &self.quality.findings {
-            text += &format!("  ! {finding}\n");
-        }
+            let missing = statistics.missing_share() * 100.0;
+            format!("  {field:24} {missing:>5.1} % missing   {what}\n")
+        });
+        let findings = self.quality.findings.iter().map(|finding| format!("  ! {finding}\n"));
+        text.extend(fields.chain(findings));
         text
     }
 }

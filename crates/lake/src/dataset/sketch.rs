@@ -1,5 +1,5 @@
 //! Quantiles of a stream in bounded memory, within one per cent of the value (Masson, Rim and Lee,
-//! "DDSketch", VLDB 2019): values are counted in bins whose bounds grow by a constant factor.
+//! "`DDSketch`", VLDB 2019): values are counted in bins whose bounds grow by a constant factor.
 
 use std::collections::BTreeMap;
 
