@@ -210,7 +210,7 @@ mod tests {
     }
 
     fn lines(disk: &SimulatedDisk) -> usize {
-        disk.read(Path::new(PATH)).unwrap().iter().filter(|byte| **byte == b'\n').count()
+        String::from_utf8(disk.read(Path::new(PATH)).unwrap()).unwrap().lines().count()
     }
 
     #[test]
