@@ -353,6 +353,8 @@ impl Metrics {
         let detector = status.place.detector.as_str();
         self.sink_failures.with_label_values(&[detector]).inc_by(0);
         self.checkpoints.with_label_values(&[detector, status.place.partition.as_str()]).inc_by(0);
+        self.drift.active.with_label_values(&runner_labels(status)).set(0);
+        self.drift.alarms.with_label_values(&runner_labels(status)).inc_by(0);
         self.runner(status, status);
     }
 
