@@ -125,26 +125,59 @@ async fn create(
     from: Option<&str>,
     until: Option<&str>,
 ) -> Result<()> {
-    let moment = |text: Option<&str>, open: i64| match text {
-        None => Ok(open),
-        Some(text) => TimeFormat::Rfc3339.read_text(text).ok_or_else(|| {
-            Usage(format!("`{text}` is no time: write it as 2026-01-31 or 2026-01-31T07:00:00Z"))
-        }),
-    };
     let range = Range { from_ms: moment(from, i64::MIN)?, until_ms: moment(until, i64::MAX)? };
-    let lake = open(&place.lake).await?;
+    let (_, dataset) = fix(&place.lake, detector, range).await?;
+    print(&dataset.encode()?.1);
+    Ok(())
+}
+
+fn moment(text: Option<&str>, open: i64) -> Result<i64, Usage> {
+    let Some(text) = text else { return Ok(open) };
+    TimeFormat::Rfc3339.read_text(text).ok_or_else(|| {
+        Usage(format!("`{text}` is no time: write it as 2026-01-31 or 2026-01-31T07:00:00Z"))
+    })
+}
+
+/// Makes a dataset, tells what is in it, and keeps it.
+async fn fix(place: &str, detector: &str, range: Range) -> Result<(Lake, Dataset)> {
+    let lake = open(place).await?;
     let known = lake.detectors().await?;
     ensure!(
         known.iter().any(|name| name == detector),
-        "lake {} has nothing of detector `{detector}`: it has {}",
-        place.lake,
+        "lake {place} has nothing of detector `{detector}`: it has {}",
         if known.is_empty() { "none".to_owned() } else { known.join(", ") }
     );
     let dataset = Dataset::create(&lake, detector, range).await?;
     ensure!(dataset.rows > 0, "the lake has no event of `{detector}` with a verdict in this span");
     tell(dataset.describe().trim_end());
-    print(&dataset.keep(&lake).await?);
-    Ok(())
+    dataset.keep(&lake).await?;
+    Ok((lake, dataset))
+}
+
+/// What a retraining takes from a lake.
+pub(crate) struct Recent {
+    lake: String,
+    range: Range,
+    rows_max: usize,
+}
+
+impl Recent {
+    pub(crate) fn new(lake: String, from: Option<&str>, rows_max: usize) -> Result<Self> {
+        let range = Range { from_ms: moment(from, i64::MIN)?, until_ms: i64::MAX };
+        Ok(Self { lake, range, rows_max })
+    }
+
+    /// Makes a dataset, and takes a sample of it with its anomalies: whoever judges wants them.
+    pub(crate) fn sample(&self, detector: &str, schema: &Schema, seed: u64) -> Result<DataFile> {
+        block_on(async {
+            let (lake, dataset) = fix(&self.lake, detector, self.range).await?;
+            let digest = dataset.encode()?.1;
+            tell(&format!("dataset {digest}"));
+            let strata = strata(&dataset, schema.entity.is_some());
+            let sample = draw(&lake, &dataset, settings(self.rows_max, seed, strata, true)).await?;
+            Ok(DataFile::of_lines(Path::new(&format!("dataset {digest}")), sample.into_ndjson()))
+        })
+    }
 }
 
 async fn show(place: &PlaceFlags, digest: &str, json: bool) -> Result<()> {

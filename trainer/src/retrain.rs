@@ -16,7 +16,7 @@ use crate::{print, tell};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use compare::{Judged, Outcome};
-use sample::{Sample, Split};
+use sample::{Sample, Sources, Split};
 use settings::RetrainSettings;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,9 +40,19 @@ pub(crate) struct GatesFailed(String);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// CSV or NDJSON of recent events, labelled or not; given more than once, files are read as one.
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "lake", conflicts_with = "lake")]
     data: Vec<PathBuf>,
-    /// What to train (detector.toml); its section [retrain] holds the gates.
+    /// Lake of recent events: a directory, or the address of a container. A dataset is made of what
+    /// it holds of the detector.
+    #[arg(long, env = "TWINGE_LAKE")]
+    lake: Option<String>,
+    /// The first moment of the lake that is looked at, RFC 3339 [default: the beginning].
+    #[arg(long, requires = "lake")]
+    from: Option<String>,
+    /// Rows of the lake that are taken at most.
+    #[arg(long, default_value_t = crate::dataset::ROWS_MAX)]
+    rows_max: usize,
+    /// What to train (detector.toml); its table `retrain` holds the gates.
     #[arg(long)]
     config: PathBuf,
     /// Why it is done.
@@ -155,7 +165,8 @@ async fn under_lease(
     let current = current(desk, &detector).await?;
     let champion = champion(desk, current.as_ref()).await?;
     // Reading, training and scoring take the processor for minutes; the lease is renewed meanwhile.
-    let (data, seed, reason) = (arguments.data.clone(), arguments.seed, arguments.reason);
+    let (seed, reason) = (arguments.seed, arguments.reason);
+    let data = Sources::of(arguments)?;
     let stop = Arc::new(AtomicBool::new(false));
     let is_stopped = Arc::clone(&stop);
     let thinking = tokio::task::spawn_blocking(move || {
@@ -241,12 +252,12 @@ async fn while_renewing(
 fn judge_challenger(
     work: &Work,
     champion: Option<&Champion>,
-    data: &[PathBuf],
+    data: &Sources,
     seed: u64,
     reason: Reason,
     stop: &AtomicBool,
 ) -> Result<Outcome> {
-    let events = sample::read(data, &work.config.schema)?;
+    let events = sample::read(data, &work.config, seed)?;
     let split = Split::by_time(&events.rows, work.settings.judge_share)?;
     let said = champion
         .map(|champion| compare::score_all(&champion.module, &events.rows, champion.sensitivity));

@@ -3,6 +3,7 @@
 use super::Work;
 use super::compare::Spoken;
 use crate::data::{DataFile, Usage};
+use crate::dataset::Recent;
 use crate::labels::{Label, Labels};
 use crate::words::many;
 use anyhow::{Context, Result};
@@ -21,11 +22,33 @@ pub(crate) struct Events {
     pub(crate) digest: String,
 }
 
+/// Where recent events lie.
+pub(crate) enum Sources {
+    /// In files.
+    Files(Vec<PathBuf>),
+    /// In a lake.
+    Lake(Recent),
+}
+
+impl Sources {
+    pub(crate) fn of(arguments: &super::Arguments) -> Result<Self> {
+        let Some(lake) = &arguments.lake else { return Ok(Self::Files(arguments.data.clone())) };
+        let (from, rows_max) = (arguments.from.as_deref(), arguments.rows_max);
+        Ok(Self::Lake(Recent::new(lake.clone(), from, rows_max)?))
+    }
+}
+
 /// Reads the events of all sources as one stream: the only place that knows where data comes from.
-pub(crate) fn read(sources: &[PathBuf], schema: &Schema) -> Result<Events> {
+pub(crate) fn read(sources: &Sources, config: &Config, seed: u64) -> Result<Events> {
+    let schema = &config.schema;
+    let files: Vec<DataFile> = match sources {
+        Sources::Files(paths) => {
+            paths.iter().map(|path| DataFile::open(path)).collect::<Result<_>>()?
+        }
+        Sources::Lake(recent) => vec![recent.sample(&config.name, schema, seed)?],
+    };
     let (mut rows, mut digests) = (Vec::new(), Sha256::new());
-    for path in sources {
-        let file = DataFile::open(path)?;
+    for file in files {
         let mut reader = file.rows(schema)?;
         while let Some(row) = reader.next_row().with_context(|| file.name())? {
             rows.push(row.clone());

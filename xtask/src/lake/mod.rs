@@ -41,12 +41,15 @@ pub(crate) fn run(events: u64, kills: u64) -> Result<Option<String>> {
     }
     ensure!(killed == kills, "{killed} of {kills} kills hit a host at work: the others came late");
     ensure!(!host.run_until(u64::MAX)?, "the last run was killed");
-    let check = root().join("xtask/src/lake/check.py");
-    let found = output(
-        Command::new(python).arg(check).arg(&host.lake).arg(&host.verdicts).arg(events.to_string()),
-    )?;
-    tell(found.trim_end());
-    tell(&format!("{killed} kills, {events} events: each once in the lake"));
+    host.check(&python, events)?;
+    let files = host.files()?;
+    // An hour is over at once for this.
+    let compact = ["lake", "compact", "--older-than-hours", "0", "--lake"];
+    output(Command::new(program("host")).args(compact).arg(&host.lake))?;
+    ensure!(host.files()? < files, "compaction left all {files} files");
+    host.check(&python, events)?;
+    tell(&format!("{killed} kills, {events} events: each once in the lake, and so when compacted"));
+    host.train_twice()?;
     Ok(None)
 }
 
@@ -111,6 +114,45 @@ impl Host {
         host.arg("--dead-letters").arg(self.directory.join("dead-letters.ndjson"));
         host.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         Ok(host)
+    }
+
+    /// What Python's tools find in the lake.
+    fn check(&self, python: &Path, events: u64) -> Result<()> {
+        let mut check = Command::new(python);
+        check.arg(root().join("xtask/src/lake/check.py"));
+        check.arg(&self.lake).arg(&self.verdicts).arg(events.to_string());
+        tell(output(&mut check)?.trim_end());
+        Ok(())
+    }
+
+    /// How many files the lake has listed.
+    fn files(&self) -> Result<usize> {
+        let list = ["lake", "list", "--lake"];
+        Ok(output(Command::new(program("host")).args(list).arg(&self.lake))?.lines().count())
+    }
+
+    /// A dataset that is made twice is the same, and so is the module that is trained from it.
+    fn train_twice(&self) -> Result<()> {
+        let twice = [(); 2].map(|()| self.train_from_lake());
+        let [first, second] = twice;
+        let (first, second) = (first?, second?);
+        ensure!(first.0 == second.0, "made twice, a dataset is {} and {}", first.0, second.0);
+        ensure!(first.1 == second.1, "trained twice from {}, a module differs", first.0);
+        tell(&format!("dataset {} and the module trained from it are the same twice", first.0));
+        Ok(())
+    }
+
+    /// The digest of a dataset of everything, and the bytes of a module trained from it.
+    fn train_from_lake(&self) -> Result<(String, Vec<u8>)> {
+        let mut create = Command::new(program("trainer"));
+        create.args(["dataset", "create", "--detector", "card-payments", "--lake"]);
+        let dataset = output(create.arg(&self.lake))?.trim().to_owned();
+        let module = self.directory.join("from-lake.wasm");
+        let mut train = Command::new(program("trainer"));
+        train.args(["train", "--unsigned", "--rows-max", "5000", "--dataset", &dataset, "--lake"]);
+        train.arg(&self.lake).arg("--out").arg(&module);
+        output(train.arg("--config").arg(root().join("fixtures/demo/card-payments.toml")))?;
+        Ok((dataset, fs::read(module)?))
     }
 
     fn log(&self) -> PathBuf {

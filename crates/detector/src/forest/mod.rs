@@ -3,8 +3,8 @@
 //!
 //! Nodes lie in blocks of fifteen, which are four levels of a tree. A walk that meets a block knows
 //! all it can ask there, so one gather and one comparison of vectors answer all fifteen splits at
-//! once ([`simd`]); a tree of the usual depth takes two such steps and not eight that wait for each
-//! other. Where there are no vectors, or rows are too wide for them, [`walk`] takes level after
+//! once (simd.rs); a tree of the usual depth takes two such steps and not eight that wait for each
+//! other. Where there are no vectors, or rows are too wide for them, walk.rs takes level after
 //! level. Values are compared as whole numbers of sixteen bits ([`key`]) and path lengths are whole
 //! numbers too, so every way of walking gives the same sum.
 
