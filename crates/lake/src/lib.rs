@@ -1,12 +1,12 @@
 //! The data lake: every event that was scored, once, with what came of it.
 //!
 //! ```text
-//! detector=D/date=2026-01-31/hour=07/<partition>-<first>-<next>.parquet   what readers read
+//! detector=D/date=2026-01-31/hour=07/<partition>-<first>-<next>-<digest>.parquet   what readers read
 //! _manifest/D/<partition>/<first>.json       the files of one roll; its existence lists them
 //! _manifest/D/compacted/<digest>.json        files that stand in place of smaller ones
 //! _manifest/D/expired.json                   the first day that is still kept
 //! _staging/D/<partition>/<first>-<next>.parquet   events since the last roll
-//! _staging/D/<partition>/roll-<first>.json   the files that a roll is about to write
+//! _staging/D/<partition>/roll-<first>-<digest>.json   the files that a roll is about to write
 //! ```
 //! A [`Writer`] has one partition of a source. What comes in is staged before the checkpoint that
 //! covers it, and rolled into files when there is enough of it. Each roll begins where the one

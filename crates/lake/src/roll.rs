@@ -97,14 +97,16 @@ impl Roll {
     /// The files, whole.
     pub(crate) fn finish(self) -> Result<Vec<Made>, LakeError> {
         let Self { detector, stem, open, .. } = self;
-        let made = open.into_iter().map(|((run, day, hour), open)| {
-            let name = if run == 1 { stem.clone() } else { format!("{stem}-{run}") };
+        let made = open.into_iter().map(|((_, day, hour), open)| {
             let bytes = open.writer.finish()?;
+            let digest = digest(&bytes);
+            // With its digest, a name that is taken is taken by the same bytes.
+            let name = format!("{stem}-{}", &digest[..8]);
             let facts = FileFacts {
                 path: format!("detector={detector}/date={day}/hour={hour}/{name}.parquet"),
                 rows: open.rows,
                 bytes: bytes.len() as u64,
-                digest: digest(&bytes),
+                digest,
                 first_ms: open.first_ms,
                 last_ms: open.last_ms,
             };

@@ -152,8 +152,9 @@ impl Writer {
             made => made?,
         };
         let files: Vec<String> = made.iter().map(|made| made.facts.path.clone()).collect();
-        let intent = format!("{}/roll-{:020}.json", self.staging(), self.listed);
-        self.lake.put_document(&intent, &Intent { files }).await?;
+        let name = &digest(files.join("\n").as_bytes())[..8];
+        let intent = format!("{}/roll-{:020}-{name}.json", self.staging(), self.listed);
+        self.lake.create_document(&intent, &Intent { files }).await?;
         for made in &made {
             self.lake.create(&made.facts.path, &made.bytes).await?;
         }
@@ -165,8 +166,7 @@ impl Writer {
             next_offset: next,
             files: made.into_iter().map(|made| made.facts).collect(),
         };
-        let path = format!("{}/{:020}.json", self.entries(), self.listed);
-        if self.lake.create_document(&path, &entry).await? {
+        if self.lake.create_document(&self.entry(self.listed), &entry).await? {
             self.listed = next;
         } else {
             tracing::warn!(
@@ -210,8 +210,12 @@ impl Writer {
         self.staged.clear();
         for path in self.lake.list(&self.staging()).await? {
             let name = path.rsplit('/').next().unwrap_or_default();
-            if name.starts_with("roll-") {
-                self.clean_up(&path).await?;
+            if let Some(first) = first_of_roll(name) {
+                // One that begins where nothing is listed yet may still come to be listed, by
+                // whoever is at it: its files are let be until somebody has listed that place.
+                if first < self.listed {
+                    self.clean_up(&path, first).await?;
+                }
             } else if let Some((first, next)) = offsets_of(name) {
                 if next <= self.listed {
                     self.lake.delete(&path).await?;
@@ -239,20 +243,22 @@ impl Writer {
         Ok(())
     }
 
-    /// Files of a roll: all listed, or all removed.
-    async fn clean_up(&self, intent: &str) -> Result<(), LakeError> {
+    /// Files of a roll that began at `first`, where one is listed by now: those that are not the
+    /// listed one's are removed.
+    async fn clean_up(&self, intent: &str, first: u64) -> Result<(), LakeError> {
         let Some(made) = self.lake.document::<Intent>(intent).await? else { return Ok(()) };
-        let mut listed = Vec::new();
-        for path in self.lake.list(&self.entries()).await?.iter().rev().take(2) {
-            let entry: Option<Entry> = self.lake.document(path).await?;
-            listed.extend(entry.into_iter().flat_map(|entry| entry.files));
-        }
+        let entry: Option<Entry> = self.lake.document(&self.entry(first)).await?;
+        let listed = entry.map(|entry| entry.files).unwrap_or_default();
         for file in made.files {
             if !listed.iter().any(|facts| facts.path == file) {
                 self.lake.delete(&file).await?;
             }
         }
         self.lake.delete(intent).await
+    }
+
+    fn entry(&self, first: u64) -> String {
+        format!("{}/{first:020}.json", self.entries())
     }
 
     fn entries(&self) -> String {
@@ -269,6 +275,10 @@ impl Writer {
 pub(crate) fn key_of(place: &Place) -> String {
     let name = format!("{}\n{}", place.source, place.partition);
     digest(name.as_bytes())[..12].to_owned()
+}
+
+fn first_of_roll(name: &str) -> Option<u64> {
+    name.strip_prefix("roll-")?.split('-').next()?.parse().ok()
 }
 
 fn offsets_of(name: &str) -> Option<(u64, u64)> {

@@ -177,6 +177,57 @@ async fn of_two_that_believe_to_own_a_partition_one_lists_each_row() {
     assert_once(store, 200, "two writers").await;
 }
 
+/// A store in which another writer opens the partition just before a roll is listed.
+#[derive(Debug)]
+struct Meddling {
+    store: Arc<MemoryStore>,
+    meddled: AtomicU64,
+}
+
+#[async_trait]
+impl Store for Meddling {
+    async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError> {
+        self.store.get(path).await
+    }
+    async fn create_with(
+        &self,
+        path: &StorePath,
+        bytes: &[u8],
+        metadata: &Metadata,
+    ) -> Result<Etag, StoreError> {
+        if path.as_str().starts_with("_manifest/") {
+            self.meddled.fetch_add(1, Ordering::SeqCst);
+            let lake = Lake::new(self.store.clone());
+            Writer::open(lake, Settings::default(), "d", place()).await.unwrap();
+        }
+        self.store.create_with(path, bytes, metadata).await
+    }
+    async fn replace_with(
+        &self,
+        path: &StorePath,
+        bytes: &[u8],
+        metadata: &Metadata,
+        expected: &Etag,
+    ) -> Result<Etag, StoreError> {
+        self.store.replace_with(path, bytes, metadata, expected).await
+    }
+    async fn list(&self, prefix: &str) -> Result<Vec<StorePath>, StoreError> {
+        self.store.list(prefix).await
+    }
+    async fn delete(&self, path: &StorePath) -> Result<(), StoreError> {
+        self.store.delete(path).await
+    }
+}
+
+#[tokio::test]
+async fn who_opens_a_partition_takes_no_file_from_a_roll_that_is_about_to_be_listed() {
+    let store = Arc::new(MemoryStore::default());
+    let meddling = Arc::new(Meddling { store: store.clone(), meddled: AtomicU64::new(0) });
+    run(meddling.clone(), 0, 600, 20).await;
+    assert!(meddling.meddled.load(Ordering::SeqCst) > 3);
+    assert_once(store, 600, "opened while it rolls").await;
+}
+
 #[tokio::test]
 async fn compaction_changes_no_row_and_expiry_takes_whole_days() {
     let store = Arc::new(MemoryStore::default());
