@@ -78,16 +78,6 @@ impl Writer {
         Ok(writer)
     }
 
-    /// The first offset that is not in the lake yet: rows before it are left out.
-    pub fn next_offset(&self) -> u64 {
-        self.staged_to
-    }
-
-    /// Rows that are listed or staged only after the next [`stage`](Self::stage).
-    pub fn pending_rows(&self) -> usize {
-        self.pending.iter().map(|(_, rows)| rows.len()).sum()
-    }
-
     /// Adds a row; its offset is larger than those before it.
     pub fn push(&mut self, fields: &Arc<Fields>, row: Row) {
         if row.offset < self.staged_to {
