@@ -1,6 +1,7 @@
 //! `trainer dataset`: spans of the lake, fixed for training.
 
 use crate::data::{DataFile, Usage};
+use crate::labels::{Events, Labels, Said};
 use crate::place::block_on;
 use crate::{print, tell};
 use anyhow::{Context, Result, ensure};
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use twinge_contract::schema::Schema;
 use twinge_contract::time::TimeFormat;
 use twinge_lake::dataset::{Sample, SampleSettings, Strata};
-use twinge_lake::{Dataset, Lake, Range};
+use twinge_lake::{Dataset, Lake, Place, Range, Row};
 use twinge_registry::open_store;
 
 /// Rows that a training starts from, unless told otherwise: more teach little and take memory.
@@ -103,7 +104,9 @@ pub(crate) fn run(verb: &Verb) -> Result<()> {
                 let dataset = Dataset::read(&lake, digest).await?;
                 let strata = strata(&dataset, *by_entity);
                 let settings = settings(*rows_max, *seed, strata, *anomalies);
-                let sample = draw(&lake, &dataset, settings).await?;
+                let mut sample = Sample::new(settings);
+                draw(&lake, &dataset, |place, row| sample.add(place, row)).await?;
+                let sample = some_rows(sample)?;
                 let rows = sample.rows();
                 std::fs::write(out, sample.into_ndjson())
                     .with_context(|| format!("cannot write {}", out.display()))?;
@@ -167,15 +170,36 @@ impl Recent {
         Ok(Self { lake, range, rows_max })
     }
 
-    /// Makes a dataset, and takes a sample of it with its anomalies: whoever judges wants them.
-    pub(crate) fn sample(&self, detector: &str, schema: &Schema, seed: u64) -> Result<DataFile> {
+    /// Makes a dataset, and takes a sample of it with its anomalies: whoever judges wants them. With
+    /// it comes what people said of its verdicts, in the lake and in `said`; `known` are events of
+    /// verdicts besides those of the lake.
+    pub(crate) fn sample(
+        &self,
+        detector: &str,
+        schema: &Schema,
+        seed: u64,
+        said: Said,
+        known: Events,
+    ) -> Result<(DataFile, Labels)> {
         block_on(async {
             let (lake, dataset) = fix(&self.lake, detector, self.range).await?;
+            let said = Said::of_lake(&self.lake, &lake.labels().await?)?.then(said);
+            let (ids, mut events) = (said.ids(), known);
             let digest = dataset.encode()?.1;
             tell(&format!("dataset {digest}"));
             let strata = strata(&dataset, schema.entity.is_some());
-            let sample = draw(&lake, &dataset, settings(self.rows_max, seed, strata, true)).await?;
-            Ok(DataFile::of_lines(Path::new(&format!("dataset {digest}")), sample.into_ndjson()))
+            let mut sample = Sample::new(settings(self.rows_max, seed, strata, true));
+            let look = |place, row: Row| {
+                if ids.contains(&row.id) {
+                    let entity = row.entity.clone().unwrap_or_default();
+                    events.insert(row.id.clone(), (entity, row.time_ms.unwrap_or_default()));
+                }
+                sample.add(place, row);
+            };
+            draw(&lake, &dataset, look).await?;
+            let labels = said.resolve(detector, &events, false)?;
+            let name = format!("dataset {digest}");
+            Ok((DataFile::of_lines(Path::new(&name), some_rows(sample)?.into_ndjson()), labels))
         })
     }
 }
@@ -228,7 +252,9 @@ pub(crate) fn sample(
         let lake = open(place).await?;
         let dataset = Dataset::read(&lake, digest).await?;
         let strata = strata(&dataset, schema.entity.is_some());
-        let sample = draw(&lake, &dataset, settings(rows_max, seed, strata, anomalies)).await?;
+        let mut sample = Sample::new(settings(rows_max, seed, strata, anomalies));
+        draw(&lake, &dataset, |place, row| sample.add(place, row)).await?;
+        let sample = some_rows(sample)?;
         let (rows, flagged) = (sample.rows(), sample.anomalies);
         tell(&format!("{rows} of {} rows; {flagged} were flagged as anomalies", dataset.rows));
         Ok(DataFile::of_lines(Path::new(&format!("dataset {digest}")), sample.into_ndjson()))
@@ -248,9 +274,11 @@ fn strata(dataset: &Dataset, by_entity: bool) -> Strata {
     Strata::Hours(hours.len())
 }
 
-async fn draw(lake: &Lake, dataset: &Dataset, settings: SampleSettings) -> Result<Sample> {
-    let mut sample = Sample::new(settings);
-    dataset.each_row(lake, |_, place, row| sample.add(place, row)).await?;
+async fn draw(lake: &Lake, dataset: &Dataset, mut take: impl FnMut(Place, Row)) -> Result<()> {
+    Ok(dataset.each_row(lake, |_, place, row| take(place, row)).await?)
+}
+
+fn some_rows(sample: Sample) -> Result<Sample> {
     ensure!(sample.rows() > 0, "the dataset has no row that can be learned from");
     Ok(sample)
 }

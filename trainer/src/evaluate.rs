@@ -30,21 +30,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let module = load_module(&arguments.module, &arguments.trust)?;
     let file = DataFile::open(&arguments.data)?;
     let (mut scores, mut labels, mut alarms) = (Vec::new(), Vec::new(), Vec::new());
-    let mut not_judged = 0u64;
+    let (mut not_judged, mut has_labels) = (0u64, false);
     score_rows(&module, &file, |scored| {
-        let Some(label) = scored.label else {
-            let reason = "has no labels: name the label column under [schema] when training, and have it in the data";
-            return Err(Usage(format!("{} {reason}", file.name())).into());
-        };
+        has_labels |= scored.label.is_some();
         if matches!(scored.outcome, Outcome::Normal | Outcome::Anomalous) {
             scores.push(scored.score);
-            labels.push(label);
+            labels.push(scored.label.unwrap_or(false));
             alarms.push(scored.outcome == Outcome::Anomalous);
         } else {
             not_judged += 1;
         }
         Ok(())
     })?;
+    if !has_labels {
+        let reason = "has no labels: name the label column under [schema] when training, and have it in the data";
+        return Err(Usage(format!("{} {reason}", file.name())).into());
+    }
     let count = |alarm: bool, label: bool| {
         alarms.iter().zip(&labels).filter(|pair| *pair == (&alarm, &label)).count()
     };

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
-use twinge_generator::{Params, World, csv_header};
+use twinge_generator::{Params, Shift, World, csv_header};
 
 /// Write a stream of events with labelled anomalies; docs/generator.md tells what they are.
 #[derive(Debug, clap::Args)]
@@ -31,6 +31,12 @@ pub(crate) struct Arguments {
     /// Share of values left out.
     #[arg(long, default_value_t = 0.0)]
     missing: f64,
+    /// Factor by which normal values become others for good, such as 1.5.
+    #[arg(long, requires = "shift_after")]
+    shift: Option<f64>,
+    /// Events before that.
+    #[arg(long, requires = "shift")]
+    shift_after: Option<u64>,
     /// Seed: the same gives the same bytes on every machine.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -73,6 +79,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         events_per_second: arguments.rate,
         anomaly_share: arguments.anomalies,
         missing_share: arguments.missing,
+        shift: arguments
+            .shift
+            .zip(arguments.shift_after)
+            .map(|(size, after)| Shift { after, size }),
         ..Params::new(world, arguments.seed)
     };
     let stream = params.check().map_err(|error| Usage(error.to_string()))?.stream();

@@ -8,7 +8,7 @@ mod settings;
 
 use crate::channel::what_comes_next;
 use crate::data::Usage;
-use crate::labels::Labels;
+use crate::labels::{self, Said};
 use crate::place::{Desk, Missing, Place, block_on, now_ms};
 use crate::tracking::{self, Told};
 use crate::train::{read_config, statement};
@@ -107,7 +107,6 @@ pub(crate) struct Work {
     config: Config,
     settings: RetrainSettings,
     detector: Name,
-    labels: Labels,
     began_ms: i64,
 }
 
@@ -126,15 +125,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         .with_context(|| format!("{} is not usable", arguments.config.display()))?;
     config.clone().check()?;
     let detector = config.name.parse()?;
-    let labels = match &arguments.labels {
-        Some(path) => Labels::read(path, &arguments.verdicts)?,
-        None => Labels::default(),
+    let said = match &arguments.labels {
+        Some(path) => Said::read(path)?,
+        None => Said::default(),
     };
-    let work = Work { config, settings, detector, labels, began_ms: now_ms() };
+    let known = labels::look_up(&said.ids(), &arguments.verdicts)?;
+    let sources = Sources::of(arguments, said, known)?;
+    let work = Work { config, settings, detector, began_ms: now_ms() };
     block_on(async {
         let desk = Desk::open(&arguments.place, Missing::Refuse).await?;
         let mut lease = take_lease(&desk, &work).await?;
-        let done = under_lease(arguments, work, &desk, &mut lease).await;
+        let done = under_lease(arguments, work, sources, &desk, &mut lease).await;
         // Whoever lost it has nothing to give back.
         if let Err(error) = lease.release().await {
             tell(&format!("note: the lease is not given back, and ends by itself: {error}"));
@@ -158,6 +159,7 @@ async fn take_lease(desk: &Desk, work: &Work) -> Result<Lease> {
 async fn under_lease(
     arguments: &Arguments,
     work: Work,
+    sources: Sources,
     desk: &Desk,
     lease: &mut Lease,
 ) -> Result<()> {
@@ -166,11 +168,10 @@ async fn under_lease(
     let champion = champion(desk, current.as_ref()).await?;
     // Reading, training and scoring take the processor for minutes; the lease is renewed meanwhile.
     let (seed, reason) = (arguments.seed, arguments.reason);
-    let data = Sources::of(arguments)?;
     let stop = Arc::new(AtomicBool::new(false));
     let is_stopped = Arc::clone(&stop);
     let thinking = tokio::task::spawn_blocking(move || {
-        judge_challenger(&work, champion.as_ref(), &data, seed, reason, &is_stopped)
+        judge_challenger(&work, champion.as_ref(), sources, seed, reason, &is_stopped)
     });
     let outcome = while_renewing(thinking, lease, &stop).await?;
     let files = report::write(&arguments.report, &outcome)?;
@@ -252,18 +253,18 @@ async fn while_renewing(
 fn judge_challenger(
     work: &Work,
     champion: Option<&Champion>,
-    data: &Sources,
+    sources: Sources,
     seed: u64,
     reason: Reason,
     stop: &AtomicBool,
 ) -> Result<Outcome> {
-    let events = sample::read(data, &work.config, seed)?;
+    let events = sample::read(sources, &work.config, seed)?;
     let split = Split::by_time(&events.rows, work.settings.judge_share)?;
     let said = champion
         .map(|champion| compare::score_all(&champion.module, &events.rows, champion.sensitivity));
     let said = said.transpose().context("the champion cannot score the data")?;
     let least = work.settings.false_alarms_min;
-    let sample = Sample::choose(&events, &split, said.as_ref(), &work.labels, least);
+    let sample = Sample::choose(&events, &split, said.as_ref(), least);
     let config = sample.config(work, &events.digest);
     let table = sample.table(&events, &split, &config.schema);
     let valid = config.check()?;

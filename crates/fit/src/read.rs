@@ -37,7 +37,7 @@ pub struct Row {
     pub numeric: Vec<f64>,
     /// Categories; an empty text is missing.
     pub categorical: Vec<String>,
-    /// The label, when the file has one.
+    /// The label, when the row has one. Once any row of a file has, those without are normal.
     pub anomalous: Option<bool>,
 }
 
@@ -155,7 +155,11 @@ impl<R: Read> RowReader<R> {
             return Ok(None);
         }
         self.row.line = self.cells.line();
+        self.row.anomalous = None;
         for column in &self.columns {
+            if matches!(column.role, Role::Label) && !self.cells.has(&column.name) {
+                continue;
+            }
             let cell = self.cells.cell(&column.name, column.place)?;
             set(&mut self.row, column, cell, &self.schema)?;
         }
@@ -360,6 +364,14 @@ impl<R: Read> CellReader<R> {
         }
     }
 
+    /// Whether the current row has a cell of this name, be it an empty one.
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Self::Csv { header, .. } => header.iter().any(|column| column == name),
+            Self::Ndjson { object, .. } => object.contains_key(name),
+        }
+    }
+
     /// The cell of a column in the current row.
     pub(crate) fn cell(&mut self, name: &str, place: Option<usize>) -> Result<&str, ReadError> {
         match self {
@@ -490,6 +502,23 @@ mod tests {
             rows.push(row.clone());
         }
         Ok(rows)
+    }
+
+    #[test]
+    fn rows_without_a_label_are_not_taken_for_normal_ones() {
+        let labels = |text: &str, format| {
+            let rows = read(text, format).unwrap();
+            let reader = RowReader::new(text.as_bytes(), format, &schema()).unwrap();
+            let table = crate::Table::read(reader, |_| {}).unwrap();
+            (rows.iter().map(|row| row.anomalous).collect::<Vec<_>>(), table.labels)
+        };
+        let row = r#"{"id":"a","at":"2020-01-01T00:00:00Z","x":1,"c":"red""#;
+        let none = labels(&format!("{row}}}\n{row}}}\n"), Format::Ndjson);
+        assert_eq!(none, (vec![None, None], None));
+        let csv = labels("id,at,x,c\na,2020-01-01T00:00:00Z,1,red\n", Format::Csv);
+        assert_eq!(csv, (vec![None], None));
+        let some = labels(&format!("{row}}}\n{row},\"y\":1}}\n"), Format::Ndjson);
+        assert_eq!(some, (vec![None, Some(true)], Some(vec![false, true])));
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct Filling {
     table: Table,
     entities: HashMap<String, u32>,
     categories: Vec<HashMap<String, u32>>,
+    /// Whether any row had a label; the schema alone only says where one would stand.
+    has_labels: bool,
 }
 
 /// A column of categories.
@@ -92,12 +94,12 @@ impl Filling {
             ..Table::default()
         };
         let categories = vec![HashMap::new(); table.categorical.len()];
-        Self { table, entities: HashMap::new(), categories }
+        Self { table, entities: HashMap::new(), categories, has_labels: false }
     }
 
     /// Adds a row, which must be of the table's schema.
     pub fn push(&mut self, row: &Row) {
-        let Self { table, entities, categories } = self;
+        let Self { table, entities, categories, has_labels } = self;
         let next = entities.len() as u32;
         table.entities.push(match entities.get(row.entity.as_str()) {
             Some(known) => *known,
@@ -115,11 +117,15 @@ impl Filling {
         if let Some(labels) = &mut table.labels {
             labels.push(row.anomalous.unwrap_or(false));
         }
+        *has_labels |= row.anomalous.is_some();
     }
 
     /// The table; `digest` is that of the data as it was read.
     pub fn table(mut self, digest: String) -> Table {
         self.table.entity_count = self.entities.len();
+        if !self.has_labels {
+            self.table.labels = None;
+        }
         self.table.digest = digest;
         self.table
     }

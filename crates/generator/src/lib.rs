@@ -29,6 +29,7 @@ mod params;
 mod planter;
 mod random;
 mod sensors;
+mod shift;
 mod stream;
 mod world;
 
@@ -36,5 +37,6 @@ pub use anomaly::{Anomaly, AnomalyKind, UnknownAnomalyKind};
 pub use event::{Event, Value, csv_header};
 pub use params::{MAX_ENTITIES, Params, ParamsError, ValidParams};
 pub use planter::{InjectError, MAX_INJECTIONS};
+pub use shift::Shift;
 pub use stream::Stream;
 pub use world::{Field, FieldKind, UnknownWorld, World};

@@ -1,6 +1,6 @@
 //! What a caller may ask of a stream, and the check that makes it safe to use.
 
-use crate::{Stream, World};
+use crate::{Shift, Stream, World};
 
 /// The most entities a stream can have: their addresses must fit into `10.0.0.0/8`.
 pub const MAX_ENTITIES: u32 = 10_000_000;
@@ -9,6 +9,8 @@ const MAX_EVENTS_PER_SECOND: f64 = 1_000_000.0;
 const MIN_EVENTS_PER_SECOND: f64 = 0.000_1;
 const MAX_ANOMALY_SHARE: f64 = 0.5;
 const MAX_MISSING_SHARE: f64 = 0.9;
+const MIN_SHIFT: f64 = 0.1;
+const MAX_SHIFT: f64 = 10.0;
 /// 2100-01-01T00:00:00Z. A stream is endless, and its years should keep four digits.
 const MAX_START_MS: i64 = 4_102_444_800_000;
 
@@ -30,11 +32,13 @@ pub struct Params {
     pub missing_share: f64,
     /// The time of the first event, in milliseconds since 1970-01-01T00:00:00Z.
     pub start_ms: i64,
+    /// A lasting change of what is normal.
+    pub shift: Option<Shift>,
 }
 
 impl Params {
     /// The defaults: 1000 entities, 100 events per second, one event in a hundred anomalous,
-    /// nothing missing, from 2026-01-01T00:00:00Z.
+    /// nothing missing, from 2026-01-01T00:00:00Z, in a world that stays as it is.
     pub fn new(world: World, seed: u64) -> Self {
         Self {
             world,
@@ -44,6 +48,7 @@ impl Params {
             anomaly_share: 0.01,
             missing_share: 0.0,
             start_ms: 1_767_225_600_000,
+            shift: None,
         }
     }
 
@@ -64,6 +69,11 @@ impl Params {
         }
         if !(0..=MAX_START_MS).contains(&self.start_ms) {
             return Err(ParamsError::StartMs(self.start_ms));
+        }
+        if let Some(Shift { size, .. }) = self.shift
+            && !(MIN_SHIFT..=MAX_SHIFT).contains(&size)
+        {
+            return Err(ParamsError::Shift(size));
         }
         Ok(ValidParams(self))
     }
@@ -112,6 +122,9 @@ pub enum ParamsError {
          choose a share from 0 to {MAX_MISSING_SHARE}, such as 0.05"
     )]
     MissingShare(f64),
+    /// The factor of a shift is not a number from 0.1 to 10.
+    #[error("use a shift of {0}: it is a factor; choose {MIN_SHIFT} to {MAX_SHIFT}, such as 1.5")]
+    Shift(f64),
     /// The start lies before 1970 or after 2100.
     #[error(
         "use start_ms = {0}: it counts milliseconds since 1970-01-01T00:00:00Z; \

@@ -7,7 +7,7 @@ use crate::flows::Flows;
 use crate::planter::Planter;
 use crate::random::{Purpose, Random};
 use crate::sensors::Sensors;
-use crate::{Anomaly, AnomalyKind, Event, InjectError, Params, Value, World};
+use crate::{Anomaly, AnomalyKind, Event, InjectError, Params, Shift, Value, World};
 
 /// An endless iterator over events, in the order of event time. Memory grows with the number of
 /// entities, not with the number of events.
@@ -15,6 +15,7 @@ use crate::{Anomaly, AnomalyKind, Event, InjectError, Params, Value, World};
 pub struct Stream {
     world: World,
     missing_share: f64,
+    shift: Option<Shift>,
     arrivals: Arrivals,
     upcoming: Arrival,
     planter: Planter,
@@ -37,6 +38,7 @@ impl Stream {
         Self {
             world: params.world,
             missing_share: params.missing_share,
+            shift: params.shift,
             upcoming: arrivals.next(),
             arrivals,
             planter: Planter::new(params),
@@ -63,6 +65,9 @@ impl Stream {
     fn next_event(&mut self) -> Event {
         let (arrival, step) = self.next_arrival();
         let mut values = self.behaviour.values(arrival, step, &mut self.values);
+        if let Some(shift) = self.shift.filter(|shift| self.next_id >= shift.after) {
+            shift.apply(self.world, &mut values);
+        }
         let label = step.map(|step| Anomaly { kind: step.kind, field: step.kind.field() });
         self.leave_out(&mut values, label);
         let id = self.next_id;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use twinge_generator::{
-    AnomalyKind, Event, FieldKind, InjectError, MAX_INJECTIONS, Params, ParamsError, Stream, Value,
-    World, csv_header,
+    AnomalyKind, Event, FieldKind, InjectError, MAX_INJECTIONS, Params, ParamsError, Shift, Stream,
+    Value, World, csv_header,
 };
 
 const SEED: u64 = 42;
@@ -244,7 +244,31 @@ fn params_that_cannot_be_used_are_refused() {
     check(Params { anomaly_share: 0.6, ..good() }, ParamsError::AnomalyShare(0.6));
     check(Params { missing_share: -0.1, ..good() }, ParamsError::MissingShare(-0.1));
     check(Params { start_ms: -1, ..good() }, ParamsError::StartMs(-1));
+    let shift = Some(Shift { after: 0, size: 0.0 });
+    check(Params { shift, ..good() }, ParamsError::Shift(0.0));
     assert!(Params { anomaly_share: f64::NAN, ..good() }.check().is_err());
+}
+
+#[test]
+fn a_shift_moves_what_it_says_and_nothing_else() {
+    const AFTER: u64 = 500;
+    for (world, moved) in
+        [(World::Cards, "amount"), (World::Sensors, "vibration_mm_s"), (World::Flows, "duration_s")]
+    {
+        let shift = Some(Shift { after: AFTER, size: 2.0 });
+        let usual = stream(Params::new(world, SEED)).take(2 * AFTER as usize);
+        let shifted = stream(Params { shift, ..Params::new(world, SEED) });
+        for (before, after) in usual.zip(shifted) {
+            assert_eq!((before.time_ms, &before.entity), (after.time_ms, &after.entity));
+            assert_eq!(before.label, after.label);
+            if before.id < AFTER {
+                assert_eq!(before.values, after.values);
+            } else {
+                let number = number_of(world, &before, moved);
+                assert!((number_of(world, &after, moved) - 2.0 * number).abs() < 1e-9);
+            }
+        }
+    }
 }
 
 #[test]

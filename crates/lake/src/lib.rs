@@ -14,6 +14,7 @@
 //! that believe to own a partition, one lists the events and the other finds them there. So after
 //! any crash each event is in the lake exactly once.
 //!
+//! `_labels/<journal>/<from>-<to>.ndjson` is what people said of verdicts ([`labels`]).
 //! `_datasets/<sha256>.json` are parts of it that were fixed for training ([`dataset`]).
 //!
 //! [`columns`] says what a row looks like. The store is the registry's: a directory or ADLS Gen2.
@@ -24,6 +25,7 @@ pub mod columns;
 pub mod dataset;
 mod error;
 pub mod keep;
+pub mod labels;
 mod lake;
 mod listing;
 mod parquet_file;

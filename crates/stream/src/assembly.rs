@@ -238,6 +238,8 @@ pub trait Extension: Send + Sync + Debug {
 pub struct Surroundings {
     /// The way in for events that are pushed; nothing where events come from a file or a hub.
     pub intake: Option<Intake>,
+    /// The way in for labels, where the program listens.
+    pub labels: Option<Labels>,
     /// What the pumps are doing.
     pub reports: Reports,
     /// What is counted.
@@ -258,6 +260,7 @@ pub struct Assembly {
     works: Works,
     service: Option<(TcpListener, Router)>,
     intake: Option<Intake>,
+    labels: Option<Labels>,
     reads_stdin: bool,
     tracker: TaskTracker,
     _lock: File,
@@ -298,7 +301,7 @@ impl Plan {
             clock,
             sightings: Sightings::default(),
         };
-        let service = match self.listen.zip(labels) {
+        let service = match self.listen.zip(labels.clone()) {
             Some((address, labels)) => {
                 let listener = TcpListener::bind(address).await;
                 let listener =
@@ -316,7 +319,16 @@ impl Plan {
             None => None,
         };
         let reads_stdin = self.input == Input::Stdin;
-        Ok(Assembly { partitions, works, service, intake, reads_stdin, tracker, _lock: lock })
+        Ok(Assembly {
+            partitions,
+            works,
+            service,
+            intake,
+            labels,
+            reads_stdin,
+            tracker,
+            _lock: lock,
+        })
     }
 
     /// What is served beside events, health and metrics.
@@ -417,7 +429,8 @@ impl Assembly {
 
     /// Runs until the input ends or `stop` is cancelled.
     pub async fn run(self, stop: CancellationToken) -> Result<Report, AssemblyError> {
-        let Self { partitions, mut works, service, intake, reads_stdin, tracker, _lock } = self;
+        let Self { partitions, mut works, service, intake, labels, reads_stdin, tracker, _lock } =
+            self;
         let children = stop.child_token();
         let mut http = None;
         if let Some((listener, service)) = service {
@@ -428,6 +441,7 @@ impl Assembly {
         if let Some(extension) = &works.extension {
             extension.start(Surroundings {
                 intake: intake.clone(),
+                labels,
                 reports: works.reports.clone(),
                 metrics: works.metrics.clone(),
                 tracker: tracker.clone(),

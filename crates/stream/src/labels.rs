@@ -118,6 +118,14 @@ impl Labels {
     }
 }
 
+impl Labels {
+    /// Where labels are kept, and how many bytes of it are whole and stay as they are.
+    pub fn committed(&self) -> (PathBuf, u64) {
+        let book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (book.path.clone(), book.committed)
+    }
+}
+
 impl Book {
     fn take(&mut self, labels: &[Label]) -> Result<Noted, LabelsError> {
         let received = to_rfc3339(self.clock.now_ms());

@@ -4,6 +4,7 @@
 //! they were scored, and its staging is part of each checkpoint.
 
 mod command;
+mod labels;
 mod outlet;
 
 pub(crate) use command::{Command, run};
@@ -13,6 +14,7 @@ use clap::Args;
 use outlet::LakeOutlet;
 use serde::Deserialize;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::OnceCell;
 use twinge_lake::{Lake, Settings as Rolls};
 use twinge_platform::SystemClock;
@@ -135,6 +137,12 @@ impl Extension for Lakeside {
     }
 
     fn start(&self, surroundings: Surroundings) {
+        if let Some(labels) = surroundings.labels.clone() {
+            let pause = Duration::from_millis(self.rolls.roll_ms.unsigned_abs());
+            let copy =
+                labels::copy(Arc::clone(&self.opened), labels, pause, surroundings.stop.clone());
+            surroundings.tracker.spawn(copy);
+        }
         self.inner().start(surroundings);
     }
 }

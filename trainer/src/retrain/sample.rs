@@ -4,7 +4,7 @@ use super::Work;
 use super::compare::Spoken;
 use crate::data::{DataFile, Usage};
 use crate::dataset::Recent;
-use crate::labels::{Label, Labels};
+use crate::labels::{self, Label, Labels, Said};
 use crate::words::many;
 use anyhow::{Context, Result};
 use sha2::{Digest as _, Sha256};
@@ -20,32 +20,51 @@ pub(crate) struct Events {
     pub(crate) rows: Vec<Row>,
     /// SHA-256 over the digests of the files, in the order in which they were given.
     pub(crate) digest: String,
+    /// What people said of them.
+    pub(crate) labels: Labels,
 }
 
-/// Where recent events lie.
-pub(crate) enum Sources {
-    /// In files.
+/// Where recent events lie, and what was said of them besides.
+pub(crate) struct Sources {
+    data: Data,
+    said: Said,
+    /// Events of verdicts that labels name.
+    known: labels::Events,
+}
+
+enum Data {
     Files(Vec<PathBuf>),
-    /// In a lake.
     Lake(Recent),
 }
 
 impl Sources {
-    pub(crate) fn of(arguments: &super::Arguments) -> Result<Self> {
-        let Some(lake) = &arguments.lake else { return Ok(Self::Files(arguments.data.clone())) };
+    pub(crate) fn of(
+        arguments: &super::Arguments,
+        said: Said,
+        known: labels::Events,
+    ) -> Result<Self> {
         let (from, rows_max) = (arguments.from.as_deref(), arguments.rows_max);
-        Ok(Self::Lake(Recent::new(lake.clone(), from, rows_max)?))
+        let data = match &arguments.lake {
+            None => Data::Files(arguments.data.clone()),
+            Some(lake) => Data::Lake(Recent::new(lake.clone(), from, rows_max)?),
+        };
+        Ok(Self { data, said, known })
     }
 }
 
 /// Reads the events of all sources as one stream: the only place that knows where data comes from.
-pub(crate) fn read(sources: &Sources, config: &Config, seed: u64) -> Result<Events> {
+pub(crate) fn read(sources: Sources, config: &Config, seed: u64) -> Result<Events> {
     let schema = &config.schema;
-    let files: Vec<DataFile> = match sources {
-        Sources::Files(paths) => {
-            paths.iter().map(|path| DataFile::open(path)).collect::<Result<_>>()?
+    let Sources { data, said, known } = sources;
+    let (files, labels): (Vec<DataFile>, Labels) = match data {
+        Data::Files(paths) => {
+            let files = paths.iter().map(|path| DataFile::open(path)).collect::<Result<_>>()?;
+            (files, said.resolve(&config.name, &known, true)?)
         }
-        Sources::Lake(recent) => vec![recent.sample(&config.name, schema, seed)?],
+        Data::Lake(recent) => {
+            let (file, labels) = recent.sample(&config.name, schema, seed, said, known)?;
+            (vec![file], labels)
+        }
     };
     let (mut rows, mut digests) = (Vec::new(), Sha256::new());
     for file in files {
@@ -55,10 +74,15 @@ pub(crate) fn read(sources: &Sources, config: &Config, seed: u64) -> Result<Even
         }
         digests.update(reader.digest());
     }
+    if rows.iter().any(|row| row.anomalous.is_some()) {
+        for row in &mut rows {
+            row.anomalous.get_or_insert(false);
+        }
+    }
     if schema.time.is_some() {
         rows.sort_by_key(|row| row.time_ms);
     }
-    Ok(Events { rows, digest: hex::encode(digests.finalize()) })
+    Ok(Events { rows, digest: hex::encode(digests.finalize()), labels })
 }
 
 /// Where the rows that are judged on begin.
@@ -107,10 +131,9 @@ impl Sample {
         events: &Events,
         split: &Split,
         champion: Option<&Spoken>,
-        labels: &Labels,
         false_alarms_min: usize,
     ) -> Self {
-        let applied = labels.of(&events.rows);
+        let applied = events.labels.of(&events.rows);
         let known: Vec<Option<bool>> = events
             .rows
             .iter()
@@ -162,7 +185,7 @@ impl Sample {
         digest.update(self.left_out.iter().map(|left_out| u8::from(*left_out)).collect::<Vec<_>>());
         let mut table = filling.table(hex::encode(digest.finalize()));
         table.kept.clone_from(&self.false_alarms);
-        if self.left_out.contains(&true) || schema.label.is_some() {
+        if table.labels.is_some() || self.left_out.contains(&true) {
             table.labels = Some(self.left_out.clone());
             table.notes = vec![self.told()];
         }
