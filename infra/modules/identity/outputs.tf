@@ -1,0 +1,13 @@
+output "identities" {
+  description = "Each program's identity: id for Azure, client_id for the variable AZURE_CLIENT_ID."
+  value = {
+    for who, identity in azurerm_user_assigned_identity.all : who => {
+      id           = identity.id
+      client_id    = identity.client_id
+      principal_id = identity.principal_id
+    }
+  }
+
+  # Who uses an identity wants its roles to be there.
+  depends_on = [azurerm_role_assignment.programs]
+}
