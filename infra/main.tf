@@ -9,9 +9,9 @@ locals {
 
   programs = var.release == null ? null : {
     image_server    = module.registry.server
-    host_image      = "${module.registry.server}/twinge/host:${var.release.tag}"
-    trainer_image   = "${module.registry.server}/twinge/trainer:${var.release.tag}"
-    collector_image = "${module.registry.server}/twinge/collector:${var.collector_tag}"
+    host_image      = "${module.registry.server}/twinge-host:${var.release.tag}"
+    trainer_image   = "${module.registry.server}/twinge-trainer:${var.release.tag}"
+    collector_image = "${module.registry.server}/otel-collector:${var.collector_tag}"
     trust_root      = var.release.trust_root
   }
 
@@ -163,20 +163,21 @@ module "site" {
 module "identity" {
   source = "./modules/identity"
 
-  resource_group_name  = azurerm_resource_group.this.name
-  location             = var.location
-  tags                 = module.names.tags
-  base_name            = module.names.base
-  hub_ids              = module.ingest.hub_ids
-  container_ids        = module.storage.container_ids
-  registry_account_id  = module.storage.account_ids["registry"]
-  image_registry_id    = module.registry.id
-  vault_id             = module.secrets.id
-  retrainer_key_secret = var.retraining == null ? null : var.retraining.key_secret
-  has_site             = var.site
-  has_online_endpoint  = var.online_endpoint != null
-  site_container_id    = one(module.site[*].container_id)
-  operators            = var.operators
+  resource_group_name = azurerm_resource_group.this.name
+  location            = var.location
+  tags                = module.names.tags
+  base_name           = module.names.base
+  hub_ids             = module.ingest.hub_ids
+  container_ids       = module.storage.container_ids
+  registry_account_id = module.storage.account_ids["registry"]
+  image_registry_id   = module.registry.id
+  vault_id            = module.secrets.id
+  retrains            = var.retraining != null
+  github_repository   = var.github_repository
+  has_site            = var.site
+  has_online_endpoint = var.online_endpoint != null
+  site_container_id   = one(module.site[*].container_id)
+  operators           = var.operators
 }
 
 module "compute" {
@@ -209,7 +210,7 @@ module "compute" {
   retraining = var.retraining == null ? null : {
     schedule        = var.retraining.schedule
     config          = var.retraining.config
-    key_secret_uri  = "${module.secrets.uri}secrets/${var.retraining.key_secret}"
+    key_secret_uri  = "${module.secrets.uri}secrets/${module.identity.retrainer_key_secret}"
     timeout_minutes = var.retraining.timeout_minutes
     cpu             = var.retraining.cpu
   }

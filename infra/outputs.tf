@@ -80,6 +80,11 @@ output "iot_hub_name" {
   value       = one(module.edge[*].iot_hub_name)
 }
 
+output "pipeline_client_ids" {
+  description = "AZURE_CLIENT_ID of the repository's environments; none where no workflow has rights."
+  value       = module.identity.pipeline_client_ids
+}
+
 output "network_id" {
   description = "The network, to be peered with others; null where there is none."
   value       = one(module.network[*].network_id)

@@ -121,6 +121,17 @@ variable "budget" {
   }
 }
 
+variable "github_repository" {
+  type        = string
+  description = "The repository whose workflows push images and take models on, as OWNER/NAME. Null until the keys are in the vault, or for none."
+  default     = null
+
+  validation {
+    condition     = var.github_repository == null || can(regex("^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$", var.github_repository))
+    error_message = "github_repository must be OWNER/NAME, as in its address."
+  }
+}
+
 variable "detector" {
   type        = string
   description = "The detector that hosts run: the `name` in its detector.toml."
@@ -347,11 +358,10 @@ variable "retraining" {
   type = object({
     schedule        = string
     config          = string
-    key_secret      = optional(string, "retrainer-key")
     timeout_minutes = optional(number, 120)
     cpu             = optional(number, 2)
   })
-  description = "When and how the trainer retrains: a cron expression in UTC, the text of detector.toml, the name of the vault's secret with the retrainer's key. Null for no retraining."
+  description = "When and how the trainer retrains: a cron expression in UTC, and the text of detector.toml. The retrainer's key is the vault's secret twinge-retrainer-key. Null for no retraining."
   default     = null
 
   validation {
@@ -367,11 +377,6 @@ variable "retraining" {
   validation {
     condition     = var.retraining == null ? true : var.release != null
     error_message = "retraining wants release: the trainer's image, and the key in the vault, must be there first."
-  }
-
-  validation {
-    condition     = var.retraining == null ? true : can(regex("^[a-zA-Z0-9-]{1,127}$", var.retraining.key_secret))
-    error_message = "retraining.key_secret must be 1 to 127 letters, digits and dashes, as the vault's names are."
   }
 }
 

@@ -29,9 +29,14 @@ locals {
     rows = "((${local.writes} AND ${local.deletes}) OR (${local.path} StringNotLike '_datasets/*'))"
   }
 
-  receiver    = "Azure Event Hubs Data Receiver"
-  sender      = "Azure Event Hubs Data Sender"
-  contributor = "Storage Blob Data Contributor"
+  receiver          = "Azure Event Hubs Data Receiver"
+  sender            = "Azure Event Hubs Data Sender"
+  contributor       = "Storage Blob Data Contributor"
+  reader_of_secrets = "Key Vault Secrets User"
+
+  # One secret each, and not the vault.
+  retrainer_key = "${var.vault_id}/secrets/${var.retrainer_key_secret}"
+  promoter_key  = "${var.vault_id}/secrets/${var.promoter_key_secret}"
 
   of_programs = merge(
     {
@@ -55,10 +60,29 @@ locals {
     var.has_online_endpoint ? {
       score-registry = { who = "score", role = local.contributor, scope = var.container_ids["registry"], condition = "reports" }
     } : {},
-    var.retrainer_key_secret == null ? {} : {
-      trainer-key = { who = "trainer", role = "Key Vault Secrets User", scope = "${var.vault_id}/secrets/${var.retrainer_key_secret}", condition = null }
-    },
+    var.retrains ? {
+      trainer-key = { who = "trainer", role = local.reader_of_secrets, scope = local.retrainer_key, condition = null }
+    } : {},
   )
+
+  # Workflows, each as the environment of the repository in which it runs: who may approve there decides.
+  pipelines = var.github_repository == null ? {} : {
+    model-shadow  = "retrains and publishes to shadow"
+    model-promote = "takes a model on"
+    model-recover = "goes back to an earlier model"
+    images        = "copies signed images"
+  }
+
+  of_pipelines = var.github_repository == null ? {} : {
+    shadow-lake      = { who = "model-shadow", role = local.contributor, scope = var.container_ids["lake"], condition = "datasets" }
+    shadow-registry  = { who = "model-shadow", role = local.contributor, scope = var.container_ids["registry"], condition = "publish" }
+    shadow-key       = { who = "model-shadow", role = local.reader_of_secrets, scope = local.retrainer_key, condition = null }
+    promote-registry = { who = "model-promote", role = local.contributor, scope = var.container_ids["registry"], condition = "publish" }
+    promote-key      = { who = "model-promote", role = local.reader_of_secrets, scope = local.promoter_key, condition = null }
+    recover-registry = { who = "model-recover", role = local.contributor, scope = var.container_ids["registry"], condition = "publish" }
+    recover-key      = { who = "model-recover", role = local.reader_of_secrets, scope = local.promoter_key, condition = null }
+    images-push      = { who = "images", role = "AcrPush", scope = var.image_registry_id, condition = null }
+  }
 
   of_operators = merge(
     {
@@ -98,6 +122,38 @@ resource "azurerm_role_assignment" "programs" {
   principal_id         = azurerm_user_assigned_identity.all[each.value.who].principal_id
   principal_type       = "ServicePrincipal"
   description          = "${each.value.who}: ${local.programs[each.value.who]}"
+  condition            = each.value.condition == null ? null : local.conditions[each.value.condition]
+  condition_version    = each.value.condition == null ? null : "2.0"
+}
+
+resource "azurerm_user_assigned_identity" "pipelines" {
+  for_each = local.pipelines
+
+  name                = "${var.base_name}-${each.key}"
+  resource_group_name = var.resource_group_name
+  location            = var.location
+  tags                = var.tags
+}
+
+resource "azurerm_federated_identity_credential" "pipelines" {
+  for_each = local.pipelines
+
+  name                = "github"
+  resource_group_name = var.resource_group_name
+  parent_id           = azurerm_user_assigned_identity.pipelines[each.key].id
+  audience            = ["api://AzureADTokenExchange"]
+  issuer              = "https://token.actions.githubusercontent.com"
+  subject             = "repo:${var.github_repository}:environment:${each.key}"
+}
+
+resource "azurerm_role_assignment" "pipelines" {
+  for_each = local.of_pipelines
+
+  scope                = each.value.scope
+  role_definition_name = each.value.role
+  principal_id         = azurerm_user_assigned_identity.pipelines[each.value.who].principal_id
+  principal_type       = "ServicePrincipal"
+  description          = "${each.value.who}: ${local.pipelines[each.value.who]}"
   condition            = each.value.condition == null ? null : local.conditions[each.value.condition]
   condition_version    = each.value.condition == null ? null : "2.0"
 }

@@ -62,13 +62,20 @@ variable "vault_id" {
 
 variable "retrainer_key_secret" {
   type        = string
-  description = "Name of the vault's secret that holds the retrainer's key; null where nothing is retrained."
-  default     = null
+  description = "Name of the vault's secret that holds the retrainer's key."
+  default     = "twinge-retrainer-key"
 
   validation {
-    condition     = var.retrainer_key_secret == null || can(regex("^[a-zA-Z0-9-]{1,127}$", var.retrainer_key_secret))
+    condition     = can(regex("^[a-zA-Z0-9-]{1,127}$", var.retrainer_key_secret))
     error_message = "retrainer_key_secret must be 1 to 127 letters, digits and dashes, as the vault's names are."
   }
+}
+
+variable "retrains" {
+  type        = bool
+  description = "Whether the trainer's job runs, which reads the retrainer's key."
+  default     = false
+  nullable    = false
 }
 
 variable "site_container_id" {
@@ -93,6 +100,28 @@ variable "has_online_endpoint" {
   description = "Whether the model endpoint runs, with an identity of its own."
   default     = false
   nullable    = false
+}
+
+variable "github_repository" {
+  type        = string
+  description = "The repository whose workflows push images and take models on, as OWNER/NAME; null for none."
+  default     = null
+
+  validation {
+    condition     = var.github_repository == null || can(regex("^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$", var.github_repository))
+    error_message = "github_repository must be OWNER/NAME, as in its address."
+  }
+}
+
+variable "promoter_key_secret" {
+  type        = string
+  description = "Name of the vault's secret that holds the promoter's key, for workflows."
+  default     = "twinge-promoter-key"
+
+  validation {
+    condition     = can(regex("^[a-zA-Z0-9-]{1,127}$", var.promoter_key_secret))
+    error_message = "promoter_key_secret must be 1 to 127 letters, digits and dashes, as the vault's names are."
+  }
 }
 
 variable "operators" {

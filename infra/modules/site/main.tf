@@ -6,7 +6,6 @@ resource "azurerm_storage_account" "this" {
   #checkov:skip=CKV_AZURE_33:There are no queues
   #checkov:skip=CKV2_AZURE_33:Private endpoints are made in modules/endpoints, wherever public access is off
   #checkov:skip=CKV_AZURE_59:A page for everybody is what dev has; off in prod, which tests hold
-  #checkov:skip=CKV2_AZURE_38:The files are built from the repository, which is where they come back from
   #checkov:skip=CKV2_AZURE_21:Nobody is named in these reads, and nothing that is read is secret
   name                              = var.account_name
   resource_group_name               = var.resource_group_name
@@ -33,6 +32,12 @@ resource "azurerm_storage_account" "this" {
   sas_policy {
     expiration_period = "01.00:00:00"
     expiration_action = "Log"
+  }
+
+  blob_properties {
+    delete_retention_policy {
+      days = 7
+    }
   }
 }
 
