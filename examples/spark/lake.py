@@ -94,7 +94,8 @@ def rows(spark, place, files, schema):
     numeric, categorical = columns_of(schema)
     fields = [*(f"{quoted(name)} double" for name in numeric), *(f"{quoted(name)} string" for name in categorical)]
     # A host writes times as they are, those before the Gregorian calendar too.
-    reader = spark.read.schema(", ".join([COLUMNS, *fields])).option("basePath", place).option("datetimeRebaseMode", "CORRECTED")
+    reader = spark.read.schema(", ".join([COLUMNS, *fields])).option("basePath", place)
+    reader = reader.option("datetimeRebaseMode", "CORRECTED")
     read = reader.parquet(*(f"{place}/{path}" for path in files))
     check(spark, place, files, schema, read)
     with_verdict = read.where(F.col("twinge_module").isNotNull())
@@ -123,8 +124,8 @@ def check(spark, place, files, schema, read):
 
     All rows of a module were read by one schema, so one file and one event of each module tell.
     """
-    by_module = read.groupBy("twinge_module").agg(F.count("*").alias("rows"), F.min("_metadata.file_path").alias("file"))
-    found = by_module.collect()
+    any_file = F.min("_metadata.file_path").alias("file")
+    found = read.groupBy("twinge_module").agg(F.count("*").alias("rows"), any_file).collect()
     wanted, there = sum(file["rows"] for file in files.values()), sum(module["rows"] for module in found)
     if wanted != there:
         raise Refused(f"the lake's files have {there} rows, and {wanted} are listed: something has altered them")

@@ -100,11 +100,11 @@ def whole_entities(rows, rows_max, seed):
         return entities.map(lambda entity: 64 - twinge.hash_of(seed, entity.encode()).bit_length())
 
     counts = rows.groupBy("twinge_entity").count().withColumn("zeros", zeros("twinge_entity")).cache()
-    by_zeros = counts.groupBy("zeros").agg(F.sum("count"), F.count("*")).collect()
+    by_zeros = counts.groupBy("zeros").agg(F.sum("count").alias("rows"), F.count("*").alias("entities")).collect()
     least = 0
     while True:
-        left = [(rows, entities) for zeros, rows, entities in by_zeros if zeros >= least]
-        if sum(rows for rows, _ in left) <= rows_max or sum(entities for _, entities in left) <= 1:
+        left = [row for row in by_zeros if row["zeros"] >= least]
+        if sum(row["rows"] for row in left) <= rows_max or sum(row["entities"] for row in left) <= 1:
             break
         least += 1
     chosen = counts.where(F.col("zeros") >= least).select("twinge_entity")
@@ -135,7 +135,8 @@ def with_labels(spark, place, detector, rows):
         return rows.withColumn("twinge_anomaly", flagged)
     # A label is about a verdict, or about an entity at a time; of several the last one counts.
     last = F.max(F.struct("received", "label"))
-    by_id = words.where("verdict_id is not null").groupBy(F.col("verdict_id").alias("twinge_id")).agg(last.alias("of_id"))
+    verdict = F.col("verdict_id").alias("twinge_id")
+    by_id = words.where("verdict_id is not null").groupBy(verdict).agg(last.alias("of_id"))
     event = [F.col("entity").alias("twinge_entity"), F.expr(TIME_OF_LABEL).alias("twinge_time_ms")]
     by_event = words.where("entity is not null").groupBy(*event).agg(last.alias("of_event"))
     rows = rows.join(F.broadcast(by_id), "twinge_id", "left")

@@ -99,8 +99,8 @@ def columns_of_a_past(manifest, order):
         return ["twinge_entity"] if order == "time" else [*PLACE, "twinge_entity"]
     if manifest["state_bytes"] > STATE_BYTES_COMMON or stream.get("warm_up_events", 0) or schema.get("time"):
         raise twinge.Refused(
-            f"detector `{manifest['name']}` has no entities and remembers what came before: all its events are one series, "
-            "which cannot be shared out; a host scores them in order (`host --replay`), and so does `trainer score`"
+            f"detector `{manifest['name']}` has no entities and remembers what came before: all its events are one "
+            "series, which cannot be shared out; `host --replay` and `trainer score` score them in order"
         )
     return [*PLACE, "twinge_offset"]
 

@@ -5,7 +5,9 @@ Usage: test.py PROGRAMS
 PROGRAMS is the folder of the built programs `host` and `trainer`. Needs requirements.txt and Java.
 """
 
+import contextlib
 import csv
+import io
 import json
 import os
 import random
@@ -47,6 +49,7 @@ def main():
         samples_are_the_trainers(spark)
         labels_count(spark, rows)
         rows_without_a_past_are_shared_out(spark)
+        evictions_are_told(spark, rows)
         what_cannot_be_is_refused(spark)
         spark.stop()
 
@@ -63,7 +66,7 @@ def make_lake():
         *("host", "--allow-unsigned", "--module", "cards.wasm", "--replay", "events.ndjson", "--state", "state"),
         *("--lake", "lake", "--lake-rows", "3000", "--checkpoint-events", "1000", "--verdicts", "verdicts.ndjson"),
     )
-    files = [Path("lake", json.loads(line)["path"]) for line in run("host", "lake", "list", "--lake", "lake").splitlines()]
+    files = [Path("lake", path) for path in listed("card-payments")]
     former = {file: file.read_bytes() for file in files}
     run("host", "lake", "compact", "--older-than-hours", "0", "--lake", "lake")
     replaced = next(file for file in files if not file.exists())
@@ -106,11 +109,15 @@ def session():
 
 def listed_rows(detector):
     """The rows of a detector by what the host lists, read without Spark."""
-    lines = run("host", "lake", "list", "--lake", "lake").splitlines()
-    paths = [path for path in (json.loads(line)["path"] for line in lines) if f"detector={detector}/" in path]
-    tables = [pyarrow.parquet.read_table(f"lake/{path}", partitioning=None) for path in paths]
+    tables = [pyarrow.parquet.read_table(f"lake/{path}", partitioning=None) for path in listed(detector)]
     rows = pyarrow.concat_tables(tables, promote_options="permissive").to_pandas()
     return rows.sort_values("twinge_offset", ignore_index=True)
+
+
+def listed(detector):
+    """Paths that a host lists."""
+    paths = (json.loads(line)["path"] for line in run("host", "lake", "list", "--lake", "lake").splitlines())
+    return [path for path in paths if f"detector={detector}/" in path]
 
 
 def scores_are_the_hosts(spark, rows):
@@ -119,7 +126,7 @@ def scores_are_the_hosts(spark, rows):
     found = by_offset(spark.read.parquet("by-arrival"))
     told = rows[rows["twinge_verdict"] != "dead-letter"]
     columns = [told[f"twinge_{name}"] for name in ("offset", "id", "score", "verdict", "late")]
-    wanted = {offset: (identity, bits(score), verdict, late) for offset, identity, score, verdict, late in zip(*columns)}
+    wanted = {offset: (identity, bits(value), *others) for offset, identity, value, *others in zip(*columns)}
     expect("scores in the order of arrival", found, wanted)
     late = sum(late for *_, late in wanted.values())
     assert late > 100 and len(wanted) < len(rows), "the events are too tame"
@@ -131,20 +138,22 @@ def scores_in_order_of_time_are_the_trainers(spark, rows):
     found = by_offset(score.score(spark, "lake", "card-payments", module))
     told = rows[rows["twinge_verdict"] != "dead-letter"].sort_values(["twinge_time", "twinge_offset"])
     Path("sorted.ndjson").write_text("\n".join(told["twinge_event"]) + "\n")
-    run("trainer", "score", "--allow-unsigned", "--module", "cards.wasm", "--data", "sorted.ndjson", "--out", "sorted.csv")
+    words = ["--module", "cards.wasm", "--data", "sorted.ndjson", "--out", "sorted.csv"]
+    run("trainer", "score", "--allow-unsigned", *words)
     with open("sorted.csv", newline="") as lines:
         wanted = [(bits(float(line["score"])), line["verdict"]) for line in csv.DictReader(lines)]
     offsets = told["twinge_offset"].tolist()
     expect("scores in the order of time", {offset: found[offset][1:3] for offset in found}, dict(zip(offsets, wanted)))
     arrival = dict(zip(rows["twinge_offset"], rows["twinge_score"].map(bits)))
     moved = sum(arrival[offset] != score for offset, (score, _) in zip(offsets, wanted))
-    print(f"{len(wanted)} scores in the order of time are the trainer's, bit for bit; {moved} differ from those by arrival")
+    print(f"{len(wanted)} scores in the order of time are the trainer's, bit for bit; by arrival {moved} are others")
 
 
 def samples_are_the_trainers(spark):
     manifest = twinge.manifest_of(Path("cards.wasm").read_bytes())
     dataset = run("trainer", "dataset", "create", "--detector", "card-payments", "--lake", "lake").strip()
-    sample.main(["--lake", "lake", "--module", "cards.wasm", "--out", "sample.parquet", "--rows-max", "5000", "--seed", "5"])
+    words = ["--lake", "lake", "--module", "cards.wasm", "--out", "sample.parquet"]
+    sample.main([*words, "--rows-max", "5000", "--seed", "5"])
     by_entity = pyarrow.parquet.read_table("sample.parquet")
     spark.conf.set("spark.sql.shuffle.partitions", "7")
     spark.conf.set("spark.sql.files.maxPartitionBytes", "100000")
@@ -164,7 +173,8 @@ def samples_are_the_trainers(spark):
     by_hour = sample.sample(spark, "lake", single, rows_max=1000, seed=5)
     run("trainer", *[{"5000": "1000"}.get(word, word) for word in export], "by-hour.ndjson")
     expect_sample("a sample of hours", by_hour, "by-hour.ndjson", single["schema"])
-    print(f"samples of {by_entity.num_rows} rows by entity and {by_hour.num_rows} by hour are the trainer's, and so is the module")
+    sizes = f"{by_entity.num_rows} rows by entity and {by_hour.num_rows} by hour"
+    print(f"samples of {sizes} are the trainer's, and so is the module")
 
 
 def labels_count(spark, rows):
@@ -172,7 +182,8 @@ def labels_count(spark, rows):
     flagged = rows[rows["twinge_severity"].isin(["medium", "high"])]
     normal = rows[rows["twinge_verdict"] == "normal"].iloc[0]
     false_alarm, other = flagged.iloc[0], flagged.iloc[1]
-    anomaly, no_anomaly = ({"received": "2026-02-01T00:00:00.000Z", "label": label} for label in ("anomaly", "false-alarm"))
+    words = ("anomaly", "false-alarm")
+    anomaly, no_anomaly = ({"received": "2026-02-01T00:00:00.000Z", "label": word} for word in words)
     later = {"received": "2026-02-02T00:00:00.000Z", "by": "somebody"}
     about = {"entity": normal["twinge_entity"], "time": normal["twinge_time"].isoformat()}
     told = [
@@ -208,7 +219,8 @@ def rows_without_a_past_are_shared_out(spark):
         'name = "table"\n[schema]\nnumeric = ["width"]\ncategorical = ["kind"]\n[detector]\nclean = true\n'
     )
     run("trainer", "train", "--unsigned", "--config", "table.toml", "--data", "table.ndjson", "--out", "table.wasm")
-    run("host", "--allow-unsigned", "--module", "table.wasm", "--replay", "table.ndjson", "--state", "other", "--lake", "lake")
+    replay = ["--replay", "table.ndjson", "--state", "other", "--lake", "lake"]
+    run("host", "--allow-unsigned", "--module", "table.wasm", *replay)
     rows = listed_rows("table")
     found = by_offset(score.score(spark, "lake", "table", Path("table.wasm").read_bytes()))
     wanted = dict(zip(rows["twinge_offset"], zip(rows["twinge_score"].map(bits), rows["twinge_verdict"])))
@@ -222,13 +234,18 @@ def what_cannot_be_is_refused(spark):
     schema, files = manifest["schema"], lake.listed(spark, "lake", "card-payments")
     fewer = dict(list(files.items())[1:])
     fewer[next(iter(fewer))] = {**fewer[next(iter(fewer))], "rows": 1}
+
+    def read(of=files, **changes):
+        return lambda: lake.rows(spark, "lake", of, {**schema, **changes})
+
+    series = {**manifest, "schema": {**schema, "entity": None}}
     cases = [
-        (lambda: score.columns_of_a_past({**manifest, "schema": {**schema, "entity": None}}, "time"), "cannot be shared out"),
-        (lambda: lake.rows(spark, "lake", files, {**schema, "numeric": ["amuont"]}), "no column `amuont` of double"),
-        (lambda: lake.rows(spark, "lake", files, {**schema, "numeric": ["country"], "categorical": []}), "no column `country` of double"),
-        (lambda: lake.rows(spark, "lake", files, {**schema, "entity": "channel"}), "do not come from the field `channel`"),
-        (lambda: lake.rows(spark, "lake", files, {**schema, "time": "amount"}), "do not come from the field `amount`"),
-        (lambda: lake.rows(spark, "lake", fewer, schema), "are listed"),
+        (lambda: score.columns_of_a_past(series, "time"), "cannot be shared out"),
+        (read(numeric=["amuont"]), "no column `amuont` of double"),
+        (read(numeric=["country"], categorical=[]), "no column `country` of double"),
+        (read(entity="channel"), "do not come from the field `channel`"),
+        (read(time="amount"), "do not come from the field `amount`"),
+        (read(of=fewer), "are listed"),
         (lambda: lake.listed(spark, "lake", "unheard-of"), "has no folder"),
         (lambda: twinge.manifest_of(module[:-100]), "truncated"),
         (lambda: twinge.Detector(with_import(module)), "imports `env.now`"),
@@ -241,6 +258,17 @@ def what_cannot_be_is_refused(spark):
         else:
             sys.exit(f"what should be refused as `{reason}` is not")
     print(f"{len(cases)} things that cannot be are refused")
+
+
+def evictions_are_told(spark, rows):
+    manifest = twinge.manifest_of(Path("cards.wasm").read_bytes())
+    entities = rows["twinge_entity"].nunique()
+    scored = lake.rows(spark, "lake", lake.listed(spark, "lake", "card-payments"), manifest["schema"])
+    for most, notes in ((entities, 0), (entities - 1, 1)):
+        told = io.StringIO()
+        with contextlib.redirect_stderr(told):
+            score.tell_of_evictions(scored, {**manifest, "stream": {"entities_max": most}})
+        expect("notes on evictions", told.getvalue().count(f"has {entities} entities"), notes)
 
 
 def with_import(module):
