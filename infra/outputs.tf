@@ -2,17 +2,17 @@
 
 output "host_environment" {
   description = "Variables of hosts."
-  value       = local.host_environment
+  value       = tomap(local.host_environment)
 }
 
 output "trainer_environment" {
   description = "Variables of the trainer, for people who log in with `az login`."
-  value       = merge(local.trainer_environment, local.people_environment)
+  value       = tomap(merge(local.trainer_environment, local.people_environment))
 }
 
 output "edge_agent_environment" {
   description = "Variables of edge agents. The file of the uplink's connection string is theirs alone."
-  value       = local.edge_agent_environment
+  value       = tomap(local.edge_agent_environment)
 }
 
 output "eventhub_send_connection_string" {

@@ -7,6 +7,7 @@ use crate::data::Usage;
 use crate::fleet::{Fleet, Refused};
 use crate::place::{Desk, Missing, Reader, block_on, now_ms};
 use crate::table::Table;
+use crate::tracking;
 use crate::words::{self, many};
 use crate::{print, tell};
 use anyhow::{Context, Result};
@@ -203,6 +204,8 @@ impl<'a> Lookout<'a> {
             && let Some((done, channel)) = act(desk, &channel, decision.action).await?
         {
             (look.done, look.serial) = (Some(done), channel.serial);
+            // Whoever looks at experiments sees who is champion; a step that moves nobody changes nothing.
+            tracking::follow(desk.registry(), &place.source.registry, &channel).await;
         }
         Ok(look)
     }

@@ -6,6 +6,13 @@
 //! one; every score must have the same bits. So it must on generated card payments of ten thousand
 //! entities with categories, missing values and eviction.
 
+mod fleet;
+mod story;
+mod turn;
+mod world;
+
+pub(crate) use turn::on_services;
+
 use crate::hubs::{Process, Verdicts, wait_for};
 use crate::native::{self, Short};
 use crate::run::{build_programs, has, output, print, root, succeed, tell};
@@ -35,10 +42,16 @@ pub(crate) struct Arguments {
     /// Print one JSON object instead of words; goes with --once.
     #[arg(long)]
     json: bool,
+    /// Show the loop instead: the world drifts, a challenger is trained, rolled out and promoted.
+    #[arg(long = "loop", conflicts_with_all = ["once", "json"])]
+    turn: bool,
 }
 
 /// `cargo xtask demo`.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.turn {
+        return turn::run();
+    }
     let demo = Demo::prepare()?;
     let quiet = arguments.json;
     let say = |line: &str| if quiet { tell(line) } else { print(line) };

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that must pass, fast parts first.
 
+use crate::demo;
 use crate::devices;
 use crate::fleet;
 use crate::hubs::{self, peers};
@@ -36,7 +37,7 @@ enum Done {
     Skipped(String),
 }
 
-const PARTS: [Part; 18] = [
+const PARTS: [Part; 19] = [
     Part { name: "format", run: format },
     Part { name: "javascript runtime", run: javascript },
     Part { name: "lints", run: lints },
@@ -51,7 +52,8 @@ const PARTS: [Part; 18] = [
     Part { name: "fleet", run: fleet },
     Part { name: "device packages", run: device_packages },
     Part { name: "monitoring", run: monitored },
-    Part { name: "demo", run: demo },
+    Part { name: "demo", run: the_demo },
+    Part { name: "loop on services", run: loop_on_services },
     Part { name: "runtime from another folder", run: runtime_from_another_folder },
     Part { name: "training in wasm32", run: training_in_wasm },
     Part { name: "page", run: the_page },
@@ -126,6 +128,14 @@ fn documentation() -> Result<Done> {
     let mut doc = cargo(["doc", "--quiet", "--workspace", "--no-deps"]);
     succeed(doc.env("RUSTDOCFLAGS", "-Dwarnings"))?;
     Ok(Done::Passed)
+}
+
+/// The loop's demo, on Azurite, a broker and MLflow.
+fn loop_on_services() -> Result<Done> {
+    match demo::on_services()? {
+        Ok(()) => Ok(Done::Passed),
+        Err(missing) => Ok(Done::Skipped(missing)),
+    }
 }
 
 /// The JavaScript runtime's own tests, with a module trained for them.
@@ -231,7 +241,7 @@ fn monitored() -> Result<Done> {
 }
 
 /// The README's first command, as a program would read it.
-fn demo() -> Result<Done> {
+fn the_demo() -> Result<Done> {
     build_programs("dev")?;
     let mut demo = Command::new(bin().join("xtask"));
     let json = output(demo.args(["demo", "--once", "--json"]))?;

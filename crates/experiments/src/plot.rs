@@ -131,6 +131,31 @@ pub fn bars(title: &str, unit: &str, bars: &[Bar<'_>], marks: &[f64]) -> Svg {
     canvas.finish()
 }
 
+/// A share along a stream, with named moments, in their order.
+pub fn timeline(title: &str, unit: &str, points: &[(f64, f64)], moments: &[(f64, &str)]) -> Svg {
+    let points: Vec<&(f64, f64)> =
+        points.iter().filter(|(x, share)| x.is_finite() && share.is_finite()).collect();
+    let mut canvas = Canvas::new(title, HEIGHT, "A share along a stream, with named moments.");
+    let most =
+        |of: fn(&(f64, f64)) -> f64| points.iter().map(|point| of(point)).fold(0.0, f64::max);
+    let (end, high) = (most(|point| point.0), most(|point| point.1));
+    let high = if high > 0.0 { high * 1.05 } else { 1.0 };
+    let x = Axis { low: 0.0, high: end, from: LEFT, to: WIDTH - RIGHT };
+    let y = Axis { low: 0.0, high, from: HEIGHT - BOTTOM, to: TOP };
+    for tick in y.ticks() {
+        canvas.grid(y.place(tick), &format!("{} %", number(tick * 100.0)));
+    }
+    canvas.ticks_across(&x, HEIGHT - BOTTOM, unit);
+    let line: Vec<(f64, f64)> =
+        points.iter().map(|(along, share)| (x.place(*along), y.place(*share))).collect();
+    canvas.line(0, &line);
+    for (place, (moment, name)) in moments.iter().enumerate() {
+        // Neighbours have names in two rows, or they would lie on each other.
+        canvas.mark_at(x.place(*moment), name, if place % 2 == 0 { 4.0 } else { 18.0 });
+    }
+    canvas.finish()
+}
+
 /// Precision over recall, a curve a module.
 pub fn precision_recall(title: &str, curves: &[Curve<'_>]) -> Svg {
     let curves = &curves[..curves.len().min(SERIES_MAX)];
@@ -349,9 +374,14 @@ impl Canvas {
 
     /// A line from top to bottom with a name above it.
     fn mark(&mut self, x: f64, name: &str) {
+        self.mark_at(x, name, 4.0);
+    }
+
+    /// The same, with the name so far above the line.
+    fn mark_at(&mut self, x: f64, name: &str, above: f64) {
         let bottom = self.height - BOTTOM;
         self.put(format_args!("<path class=\"m\" d=\"M{x:.1} {TOP}V{bottom:.1}\"/>"));
-        self.text(x, TOP - 4.0, "middle", name);
+        self.text(x, TOP - above, "middle", name);
     }
 
     fn legend(&mut self, names: &[&str]) {
@@ -417,6 +447,15 @@ mod tests {
         let opened = text.matches('<').count();
         let (closing, alone) = (text.matches("</").count(), text.matches("/>").count());
         assert_eq!(opened, 2 * closing + alone, "{text}");
+    }
+
+    #[test]
+    fn a_timeline_marks_its_moments() {
+        let points = [(0.0, 0.01), (1000.0, 0.04), (2000.0, f64::NAN), (3000.0, 0.01)];
+        let svg = timeline("alarms", "events", &points, &[(900.0, "drift"), (1000.0, "<seen>")]);
+        check(&svg);
+        assert!(svg.as_str().contains(">drift<") && svg.as_str().contains("&lt;seen&gt;"));
+        check(&timeline("nothing", "events", &[], &[]));
     }
 
     #[test]

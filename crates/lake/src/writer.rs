@@ -113,6 +113,12 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether what is staged has waited for long enough to be rolled.
+    pub fn is_due(&self, now_ms: i64) -> bool {
+        let has_waited = |since: i64| now_ms.saturating_sub(since) >= self.settings.roll_ms;
+        !self.staged.is_empty() && self.staged_since_ms.is_none_or(has_waited)
+    }
+
     /// Rolls what is staged into files if there is enough of it, or it has waited for long enough.
     pub async fn roll_if_due(&mut self, now_ms: i64) -> Result<(), LakeError> {
         let rows: u64 = self.staged.iter().map(|staged| staged.rows).sum();

@@ -142,6 +142,11 @@ impl Lane {
         Ok(())
     }
 
+    /// Whether an outlet waits for a sync, though no event may come for long.
+    pub(crate) fn is_due(&self) -> bool {
+        self.outputs.outlets.iter().any(|outlet| outlet.is_due())
+    }
+
     /// Waits until everything that was handed over is held.
     pub(crate) async fn sync(&mut self) -> Result<(), (String, SinkError)> {
         let detector = self.runner.place().detector.clone();

@@ -33,6 +33,10 @@ pub trait Outlet: Send + Debug {
     fn take(&mut self, finding: &Finding<'_>, json: &[u8]);
     /// Hands over everything added; on an error all of it stays.
     async fn commit(&mut self) -> Result<(), SinkError>;
+    /// Whether something that was synced waits for another `sync`, though no event may come for long.
+    fn is_due(&self) -> bool {
+        false
+    }
     /// Returns when everything committed is durable.
     async fn sync(&mut self) -> Result<(), SinkError>;
     /// The last checkpoint of this run was taken: nothing more will come. What fails here can be

@@ -254,12 +254,14 @@ impl Pump {
         for lane in &mut self.lanes {
             has_found |= lane.look_for_silence(now, &self.metrics);
         }
-        if !has_found {
-            return Ok(());
+        if has_found {
+            self.commit().await?;
         }
-        self.commit().await?;
         // No event may come for long: this is all that will be held of it.
-        self.checkpoint().await
+        if has_found || self.lanes.iter().any(Lane::is_due) {
+            self.checkpoint().await?;
+        }
+        Ok(())
     }
 
     /// Goes to where the checkpoint stands, or writes a first one, so that the time at which reading

@@ -23,6 +23,12 @@ pub(crate) enum Verb {
         #[command(flatten)]
         place: PlaceFlags,
     },
+    /// Tell what people said of verdicts, as NDJSON.
+    Labels {
+        /// The lake: a directory, or the address of a container.
+        #[arg(long, env = "TWINGE_LAKE")]
+        lake: String,
+    },
     /// Put small files of hours that are over together; no row is changed.
     Compact {
         #[command(flatten)]
@@ -64,12 +70,15 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
 impl Verb {
     async fn run(self) -> anyhow::Result<()> {
         let place = match &self {
+            Self::Labels { lake } => {
+                let labels = open(lake).await?.labels().await?;
+                return Ok(std::io::stdout().lock().write_all(&labels)?);
+            }
             Self::List { place } | Self::Compact { place, .. } | Self::Expire { place, .. } => {
                 place
             }
         };
-        let variable = |name: &str| std::env::var(name).ok();
-        let lake = Lake::new(open_store(&place.lake, &variable).await?);
+        let lake = open(&place.lake).await?;
         let known = lake.detectors().await?;
         let detectors = match &place.detector {
             None => known,
@@ -95,6 +104,7 @@ impl Verb {
     ) -> anyhow::Result<()> {
         let now = SystemClock::new().now_ms();
         let kept = match self {
+            Self::Labels { .. } => return Ok(()),
             Self::List { .. } => {
                 for file in lake.files(detector, Range::ALL).await? {
                     writeln!(out, "{}", serde_json::to_string(&file)?)?;
@@ -120,6 +130,11 @@ impl Verb {
         )?;
         Ok(())
     }
+}
+
+async fn open(place: &str) -> anyhow::Result<Lake> {
+    let variable = |name: &str| std::env::var(name).ok();
+    Ok(Lake::new(open_store(place, &variable).await?))
 }
 
 /// The day of a moment, as 2026-01-31.

@@ -139,6 +139,11 @@ impl Outlet for LakeOutlet {
         }
     }
 
+    fn is_due(&self) -> bool {
+        let now = self.clock.now_ms();
+        self.writers.values().any(|writer| writer.is_due(now))
+    }
+
     async fn commit(&mut self) -> Result<(), SinkError> {
         self.hand_over().await
     }
