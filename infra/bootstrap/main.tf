@@ -102,10 +102,14 @@ resource "azurerm_storage_account" "states" {
       days = 90
     }
   }
+}
 
-  lifecycle {
-    prevent_destroy = true
-  }
+# Neither a slip in the portal nor a destroy of something else takes the states along.
+resource "azurerm_management_lock" "states" {
+  name       = "states"
+  scope      = azurerm_storage_account.states.id
+  lock_level = "CanNotDelete"
+  notes      = "Without its state a deployment cannot be changed any more."
 }
 
 resource "azurerm_storage_container" "states" {

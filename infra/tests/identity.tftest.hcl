@@ -8,15 +8,15 @@ variables {
   location            = "westeurope"
   tags                = {}
   base_name           = "twinge-test"
-  hub_ids             = { events = "/n/hub/events", verdicts = "/n/hub/verdicts", dead-letters = "/n/hub/dead-letters", alerts = "/n/hub/alerts" }
-  container_ids       = { lake = "/lake/container", registry = "/registry/container", checkpoints = "/checkpoints/container" }
-  registry_account_id = "/registry/account"
-  image_registry_id   = "/images"
-  vault_id            = "/vault"
+  hub_ids             = { events = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/twinge-test/providers/Microsoft.EventHub/namespaces/n/eventhubs/events", verdicts = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/twinge-test/providers/Microsoft.EventHub/namespaces/n/eventhubs/verdicts", dead-letters = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/twinge-test/providers/Microsoft.EventHub/namespaces/n/eventhubs/dead-letters", alerts = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/twinge-test/providers/Microsoft.EventHub/namespaces/n/eventhubs/alerts" }
+  container_ids       = { lake = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/twinge-test/providers/Microsoft.Storage/storageAccounts/lake/blobServices/default/containers/lake", registry = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/twinge-test/providers/Microsoft.Storage/storageAccounts/reg/blobServices/default/containers/registry", checkpoints = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/twinge-test/providers/Microsoft.Storage/storageAccounts/ckpt/blobServices/default/containers/checkpoints" }
+  registry_account_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/twinge-test/providers/Microsoft.Storage/storageAccounts/reg"
+  image_registry_id   = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/twinge-test/providers/Microsoft.ContainerRegistry/registries/images"
+  vault_id            = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/twinge-test/providers/Microsoft.KeyVault/vaults/vault"
   retrains            = true
   has_online_endpoint = true
   has_site            = true
-  site_container_id   = "/site/container"
+  site_container_id   = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/twinge-test/providers/Microsoft.Storage/storageAccounts/site/blobServices/default/containers/$web"
   github_repository   = "twinge/twinge"
   operators           = { ann = "00000000-0000-0000-0000-00000000000a" }
 }
@@ -28,26 +28,26 @@ run "programs" {
 
   # The whole list, so that no role comes to be without a line here.
   assert {
-    condition = { for key, role in azurerm_role_assignment.programs : key => "${role.role_definition_name} on ${role.scope}" } == {
-      host-events       = "Azure Event Hubs Data Receiver on /n/hub/events"
-      host-verdicts     = "Azure Event Hubs Data Sender on /n/hub/verdicts"
-      host-dead-letters = "Azure Event Hubs Data Sender on /n/hub/dead-letters"
-      host-alerts       = "Azure Event Hubs Data Sender on /n/hub/alerts"
-      host-checkpoints  = "Storage Blob Data Contributor on /checkpoints/container"
-      host-lake         = "Storage Blob Data Contributor on /lake/container"
-      host-registry     = "Storage Blob Data Contributor on /registry/container"
-      host-images       = "AcrPull on /images"
-      trainer-lake      = "Storage Blob Data Contributor on /lake/container"
-      trainer-registry  = "Storage Blob Data Contributor on /registry/container"
-      trainer-key       = "Key Vault Secrets User on /vault/secrets/twinge-retrainer-key"
-      trainer-images    = "AcrPull on /images"
-      keeper-lake       = "Storage Blob Data Contributor on /lake/container"
-      keeper-images     = "AcrPull on /images"
-      devices-delegate  = "Storage Blob Delegator on /registry/account"
-      devices-registry  = "Storage Blob Data Contributor on /registry/container"
-      devices-images    = "AcrPull on /images"
-      score-registry    = "Storage Blob Data Contributor on /registry/container"
-      score-images      = "AcrPull on /images"
+    condition = { for key, role in azurerm_role_assignment.programs : key => "${role.role_definition_name} on ${replace(role.scope, "/^.*[/]providers[/]Microsoft[.]/", "")}" } == {
+      host-events       = "Azure Event Hubs Data Receiver on EventHub/namespaces/n/eventhubs/events"
+      host-verdicts     = "Azure Event Hubs Data Sender on EventHub/namespaces/n/eventhubs/verdicts"
+      host-dead-letters = "Azure Event Hubs Data Sender on EventHub/namespaces/n/eventhubs/dead-letters"
+      host-alerts       = "Azure Event Hubs Data Sender on EventHub/namespaces/n/eventhubs/alerts"
+      host-checkpoints  = "Storage Blob Data Contributor on Storage/storageAccounts/ckpt/blobServices/default/containers/checkpoints"
+      host-lake         = "Storage Blob Data Contributor on Storage/storageAccounts/lake/blobServices/default/containers/lake"
+      host-registry     = "Storage Blob Data Contributor on Storage/storageAccounts/reg/blobServices/default/containers/registry"
+      host-images       = "AcrPull on ContainerRegistry/registries/images"
+      trainer-lake      = "Storage Blob Data Contributor on Storage/storageAccounts/lake/blobServices/default/containers/lake"
+      trainer-registry  = "Storage Blob Data Contributor on Storage/storageAccounts/reg/blobServices/default/containers/registry"
+      trainer-key       = "Key Vault Secrets User on KeyVault/vaults/vault/secrets/twinge-retrainer-key"
+      trainer-images    = "AcrPull on ContainerRegistry/registries/images"
+      keeper-lake       = "Storage Blob Data Contributor on Storage/storageAccounts/lake/blobServices/default/containers/lake"
+      keeper-images     = "AcrPull on ContainerRegistry/registries/images"
+      devices-delegate  = "Storage Blob Delegator on Storage/storageAccounts/reg"
+      devices-registry  = "Storage Blob Data Contributor on Storage/storageAccounts/reg/blobServices/default/containers/registry"
+      devices-images    = "AcrPull on ContainerRegistry/registries/images"
+      score-registry    = "Storage Blob Data Contributor on Storage/storageAccounts/reg/blobServices/default/containers/registry"
+      score-images      = "AcrPull on ContainerRegistry/registries/images"
     }
     error_message = "each program may do what it does, where it does it, and nothing else"
   }
@@ -93,30 +93,30 @@ run "people_and_workflows" {
   }
 
   assert {
-    condition = { for key, role in azurerm_role_assignment.operators : key => "${role.role_definition_name} on ${role.scope}" } == {
-      ann-events       = "Azure Event Hubs Data Sender on /n/hub/events"
-      ann-verdicts     = "Azure Event Hubs Data Receiver on /n/hub/verdicts"
-      ann-dead-letters = "Azure Event Hubs Data Receiver on /n/hub/dead-letters"
-      ann-alerts       = "Azure Event Hubs Data Receiver on /n/hub/alerts"
-      ann-registry     = "Storage Blob Data Contributor on /registry/container"
-      ann-lake         = "Storage Blob Data Reader on /lake/container"
-      ann-images       = "AcrPush on /images"
-      ann-keys         = "Key Vault Secrets Officer on /vault"
-      ann-site         = "Storage Blob Data Contributor on /site/container"
+    condition = { for key, role in azurerm_role_assignment.operators : key => "${role.role_definition_name} on ${replace(role.scope, "/^.*[/]providers[/]Microsoft[.]/", "")}" } == {
+      ann-events       = "Azure Event Hubs Data Sender on EventHub/namespaces/n/eventhubs/events"
+      ann-verdicts     = "Azure Event Hubs Data Receiver on EventHub/namespaces/n/eventhubs/verdicts"
+      ann-dead-letters = "Azure Event Hubs Data Receiver on EventHub/namespaces/n/eventhubs/dead-letters"
+      ann-alerts       = "Azure Event Hubs Data Receiver on EventHub/namespaces/n/eventhubs/alerts"
+      ann-registry     = "Storage Blob Data Contributor on Storage/storageAccounts/reg/blobServices/default/containers/registry"
+      ann-lake         = "Storage Blob Data Reader on Storage/storageAccounts/lake/blobServices/default/containers/lake"
+      ann-images       = "AcrPush on ContainerRegistry/registries/images"
+      ann-keys         = "Key Vault Secrets Officer on KeyVault/vaults/vault"
+      ann-site         = "Storage Blob Data Contributor on Storage/storageAccounts/site/blobServices/default/containers/$web"
     }
     error_message = "operators may do what docs/deployment.md has them do, and nothing else"
   }
 
   assert {
-    condition = { for key, role in azurerm_role_assignment.pipelines : key => "${role.role_definition_name} on ${role.scope}" } == {
-      shadow-lake      = "Storage Blob Data Contributor on /lake/container"
-      shadow-registry  = "Storage Blob Data Contributor on /registry/container"
-      shadow-key       = "Key Vault Secrets User on /vault/secrets/twinge-retrainer-key"
-      promote-registry = "Storage Blob Data Contributor on /registry/container"
-      promote-key      = "Key Vault Secrets User on /vault/secrets/twinge-promoter-key"
-      recover-registry = "Storage Blob Data Contributor on /registry/container"
-      recover-key      = "Key Vault Secrets User on /vault/secrets/twinge-promoter-key"
-      images-push      = "AcrPush on /images"
+    condition = { for key, role in azurerm_role_assignment.pipelines : key => "${role.role_definition_name} on ${replace(role.scope, "/^.*[/]providers[/]Microsoft[.]/", "")}" } == {
+      shadow-lake      = "Storage Blob Data Contributor on Storage/storageAccounts/lake/blobServices/default/containers/lake"
+      shadow-registry  = "Storage Blob Data Contributor on Storage/storageAccounts/reg/blobServices/default/containers/registry"
+      shadow-key       = "Key Vault Secrets User on KeyVault/vaults/vault/secrets/twinge-retrainer-key"
+      promote-registry = "Storage Blob Data Contributor on Storage/storageAccounts/reg/blobServices/default/containers/registry"
+      promote-key      = "Key Vault Secrets User on KeyVault/vaults/vault/secrets/twinge-promoter-key"
+      recover-registry = "Storage Blob Data Contributor on Storage/storageAccounts/reg/blobServices/default/containers/registry"
+      recover-key      = "Key Vault Secrets User on KeyVault/vaults/vault/secrets/twinge-promoter-key"
+      images-push      = "AcrPush on ContainerRegistry/registries/images"
     }
     error_message = "a workflow that goes to shadow must not read the promoter's key, and one that copies images no key at all"
   }

@@ -84,7 +84,7 @@ run "closed" {
   assert {
     condition = alltrue([
       for rule in azurerm_storage_management_policy.lake.rule :
-      rule.actions[0].base_blob[0].delete_after_days_since_modification_greater_than == null
+      coalesce(rule.actions[0].base_blob[0].delete_after_days_since_modification_greater_than, 0) <= 0
       && alltrue([for prefix in rule.filters[0].prefix_match : prefix != "lake/"])
       if rule.name != "expire-capture"
     ])
