@@ -145,7 +145,6 @@ resource "azurerm_role_assignment" "iot" {
 
 # Devices have a key each; keys of the hub itself are off.
 resource "azurerm_iothub" "this" {
-  #checkov:skip=CKV_AZURE_108:Off in prod, which tests hold; dev is a trial without a network of its own
   count = var.iot_hub == null ? 0 : 1
 
   name                          = "${var.unique_name}-devices"

@@ -80,11 +80,9 @@ locals {
 
 resource "azurerm_storage_account" "this" {
   #checkov:skip=CKV2_AZURE_1:Microsoft's keys encrypt at rest. Keys of one's own add a vault without which nothing runs, and protect from nobody whom roles do not keep out
-  #checkov:skip=CKV_AZURE_206:Replication is a variable
+  #checkov:skip=CKV2_AZURE_33:Private endpoints are made in modules/endpoints wherever public access is off, which is not seen from here
   #checkov:skip=CKV_AZURE_33:There are no queues
-  #checkov:skip=CKV2_AZURE_33:Private endpoints are made in modules/endpoints, wherever public access is off
-  #checkov:skip=CKV_AZURE_59:Off in prod, which tests hold; dev is a trial without a network of its own and asks for identities all the same
-  #checkov:skip=CKV2_AZURE_21:Diagnostic settings send reads, writes and deletes to the workspace (modules/observe)
+  #checkov:skip=CKV_AZURE_35:Deny wherever public access is off, which tests hold for prod; a trial has no network of its own and asks for identities all the same
   name                              = var.account_name
   resource_group_name               = var.resource_group_name
   location                          = var.location

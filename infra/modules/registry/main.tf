@@ -1,12 +1,12 @@
 # The registry of images.
 resource "azurerm_container_registry" "this" {
-  #checkov:skip=CKV_AZURE_139:Off in prod, which tests hold; dev is a trial without a network of its own and asks for identities all the same
+  #checkov:skip=CKV_AZURE_139:Off in prod, which tests hold; a trial has no network of its own and asks for identities all the same
+  #checkov:skip=CKV_AZURE_163:Defender for Containers scans what is pushed, and is switched on for a subscription as a whole
   #checkov:skip=CKV_AZURE_164:Content trust of this kind is being retired; images are signed when they are built
   #checkov:skip=CKV_AZURE_165:One region: hosts in another would read a hub in this one
-  #checkov:skip=CKV_AZURE_166:Quarantine is a preview that keeps images from being pulled until a scanner of one's own releases them
-  #checkov:skip=CKV_AZURE_167:On where the tier can do it, which is where public access is off
-  #checkov:skip=CKV_AZURE_233:On where the tier can do it, which is where public access is off
-  #checkov:skip=CKV_AZURE_237:Of use with firewalls that name hosts; private endpoints include the data endpoints
+  #checkov:skip=CKV_AZURE_166:Quarantine is a preview that keeps images from being pulled until a scanner of your own releases them
+  #checkov:skip=CKV_AZURE_233:On wherever public access is off, since only that tier has it
+  #checkov:skip=CKV_AZURE_237:Of use with firewalls that name hosts; a private endpoint includes the data endpoints
   name                          = var.name
   resource_group_name           = var.resource_group_name
   location                      = var.location

@@ -30,12 +30,11 @@ locals {
 
 resource "azurerm_storage_account" "all" {
   #checkov:skip=CKV2_AZURE_1:Microsoft's keys encrypt at rest. Keys of one's own add a vault without which nothing runs, and protect from nobody whom roles do not keep out
-  #checkov:skip=CKV_AZURE_206:Replication is a variable; dev keeps one region's copies, since its data can be made anew
-  #checkov:skip=CKV_AZURE_33:There are no queues; diagnostic settings log the blob service, where everything is
-  #checkov:skip=CKV2_AZURE_33:Private endpoints are made for all accounts in modules/endpoints, wherever public access is off
-  #checkov:skip=CKV_AZURE_59:Off in prod, which tests hold; dev is a trial without a network of its own and asks for identities all the same
-  #checkov:skip=CKV2_AZURE_38:On for lake and registry, which tests hold. Checkpoints are replaced every few seconds, and Azure advises against it there
-  #checkov:skip=CKV2_AZURE_21:Diagnostic settings send reads, writes and deletes to the workspace (modules/observe)
+  #checkov:skip=CKV2_AZURE_33:Private endpoints are made in modules/endpoints wherever public access is off, which is not seen from here
+  #checkov:skip=CKV_AZURE_206:LRS is refused in prod by a validation; what a trial holds can be made anew
+  #checkov:skip=CKV_AZURE_33:There are no queues
+  #checkov:skip=CKV_AZURE_35:Deny wherever public access is off, which tests hold for prod; a trial has no network of its own and asks for identities all the same
+  #checkov:skip=CKV_AZURE_59:Off in prod, which tests hold; a trial has no network of its own and asks for identities all the same
   for_each = local.accounts
 
   name                              = var.account_names[each.key]
@@ -94,7 +93,7 @@ resource "azurerm_storage_account" "all" {
 }
 
 resource "azurerm_storage_container" "all" {
-  #checkov:skip=CKV2_AZURE_21:Diagnostic settings send reads, writes and deletes to the workspace (modules/observe)
+  #checkov:skip=CKV2_AZURE_21:Writes and deletes are logged (modules/observe). Reads are not: every device looks at its channel every few seconds
   for_each = local.containers
 
   name                  = each.key
