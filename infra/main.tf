@@ -18,21 +18,23 @@ locals {
   # The settings that programs read, here and wherever else they run. Who a program is to Azure is no setting:
   # that follows from where it runs.
   host_environment = {
-    EVENTHUB_CONSUMER_GROUP = module.ingest.host_group
-    EVENTHUB_NAME           = "events"
-    EVENTHUB_NAMESPACE      = module.ingest.namespace_host
-    TWINGE_ALERTS__HUB      = "hub:alerts"
-    TWINGE_ALERTS__LOG      = "true"
-    TWINGE_CHANNEL          = var.channel
-    TWINGE_CHECKPOINTS      = module.storage.checkpoints_url
-    TWINGE_DEAD_LETTERS     = "hub:dead-letters"
-    TWINGE_DETECTOR         = var.detector
-    TWINGE_LAKE             = module.storage.lake_url
-    TWINGE_LISTEN           = "0.0.0.0:${local.listen_port}"
-    TWINGE_REGISTRY         = module.storage.registry_url
-    TWINGE_STATE            = "/var/lib/twinge"
-    TWINGE_TRUST            = "/etc/twinge/root.json"
-    TWINGE_VERDICTS         = "hub:verdicts"
+    EVENTHUB_CONSUMER_GROUP   = module.ingest.host_group
+    EVENTHUB_NAME             = "events"
+    EVENTHUB_NAMESPACE        = module.ingest.namespace_host
+    TWINGE_ALERTS__HUB        = "hub:alerts"
+    TWINGE_ALERTS__LOG        = "true"
+    TWINGE_CHANNEL            = var.channel
+    TWINGE_CHECKPOINTS        = module.storage.checkpoints_url
+    TWINGE_CHECKPOINT_SECONDS = tostring(var.checkpoint_seconds)
+    TWINGE_OWNERSHIP_SECONDS  = tostring(var.ownership_seconds)
+    TWINGE_DEAD_LETTERS       = "hub:dead-letters"
+    TWINGE_DETECTOR           = var.detector
+    TWINGE_LAKE               = module.storage.lake_url
+    TWINGE_LISTEN             = "0.0.0.0:${local.listen_port}"
+    TWINGE_REGISTRY           = module.storage.registry_url
+    TWINGE_STATE              = "/var/lib/twinge"
+    TWINGE_TRUST              = "/etc/twinge/root.json"
+    TWINGE_VERDICTS           = "hub:verdicts"
   }
 
   trainer_environment = {
@@ -58,11 +60,13 @@ locals {
   rights = var.device_rights && var.release != null ? { TWINGE_RIGHTS = one(module.edge[*].rights_url) } : {}
 
   edge_agent_environment = merge(local.uplink, local.rights, {
-    TWINGE_CHANNEL  = var.channel
-    TWINGE_DETECTOR = var.detector
-    TWINGE_REGISTRY = module.storage.registry_url
-    TWINGE_STATE    = "/var/lib/twinge-edge"
-    TWINGE_TRUST    = "/etc/twinge/root.json"
+    TWINGE_CHANNEL        = var.channel
+    TWINGE_DETECTOR       = var.detector
+    TWINGE_POLL_SECONDS   = tostring(var.device_poll_seconds)
+    TWINGE_REGISTRY       = module.storage.registry_url
+    TWINGE_REPORT_SECONDS = tostring(var.device_report_seconds)
+    TWINGE_STATE          = "/var/lib/twinge-edge"
+    TWINGE_TRUST          = "/etc/twinge/root.json"
   })
 
   has_edge = var.device_rights || var.iot_hub_units > 0

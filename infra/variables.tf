@@ -326,7 +326,7 @@ variable "host" {
     cpu            = number
     lag_events     = number
   })
-  description = "How many hosts there are, how much of a processor each has (and twice as many GiB of memory), and for how many waiting events there is to be one."
+  description = "How many hosts there are, how much of a processor each has (and twice as many GiB of memory), and for how many waiting events there is to be one. What came since the last checkpoint counts as waiting: take at least the events a second that one host is to bear, times checkpoint_seconds."
 
   validation {
     condition     = var.host.replicas_least >= 0 && var.host.replicas_most >= 1 && var.host.replicas_least <= var.host.replicas_most
@@ -351,6 +351,28 @@ variable "host" {
   validation {
     condition     = var.host.lag_events >= 1
     error_message = "host.lag_events must be at least 1: there is a host for each so many events that wait."
+  }
+}
+
+variable "checkpoint_seconds" {
+  type        = number
+  description = "Seconds between checkpoints of a partition. Each is three writes that Azure bills; after a crash so many seconds of events are scored again, with the same verdicts and ids."
+  default     = 15
+
+  validation {
+    condition     = var.checkpoint_seconds >= 1 && var.checkpoint_seconds <= 300
+    error_message = "checkpoint_seconds must lie between 1 and 300: until the next checkpoint, events count as waiting."
+  }
+}
+
+variable "ownership_seconds" {
+  type        = number
+  description = "Seconds after which the partitions of a host that fell silent are taken over. Every eighth of it, each partition costs a write."
+  default     = 60
+
+  validation {
+    condition     = var.ownership_seconds >= 10 && var.ownership_seconds <= 3600
+    error_message = "ownership_seconds must lie between 10 and 3600."
   }
 }
 
@@ -395,6 +417,28 @@ variable "device_rights_days" {
   validation {
     condition     = var.device_rights_days > 0 && var.device_rights_days <= 7
     error_message = "device_rights_days must be 7 at most: no delegation key lasts longer."
+  }
+}
+
+variable "device_poll_seconds" {
+  type        = number
+  description = "Seconds between looks of a device at its channel. Azure bills each of them: 1000 devices that look every 5 seconds cost more than all hosts."
+  default     = 60
+
+  validation {
+    condition     = var.device_poll_seconds >= 1 && var.device_poll_seconds <= 86400
+    error_message = "device_poll_seconds must lie between 1 and 86400."
+  }
+}
+
+variable "device_report_seconds" {
+  type        = number
+  description = "Seconds between reports of a device, if nothing changes."
+  default     = 300
+
+  validation {
+    condition     = var.device_report_seconds >= 10 && var.device_report_seconds <= 450
+    error_message = "device_report_seconds must lie between 10 and 450: a rollout takes a device for silent after 900 seconds (docs/rollout.md), and one report may be lost."
   }
 }
 

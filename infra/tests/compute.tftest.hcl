@@ -166,9 +166,14 @@ run "jobs" {
     error_message = "what gates refused must not be tried again, and no training may run for ever"
   }
 
+  # With what stands in that file the programs are tested.
   assert {
-    condition     = azurerm_container_app_job.keep["lake-expire"].template[0].container[0].args == tolist(["lake", "expire", "--keep-days", "400"])
-    error_message = "the lake must keep as many days as was said"
+    condition = alltrue([
+      for name, job in merge({ retrain = azurerm_container_app_job.retrain["retrain"] }, { for name, job in azurerm_container_app_job.keep : name => job }) :
+      jsonencode(job.template[0].container[0].args) == jsonencode(jsondecode(file("tests/programs.json"))[name].arguments)
+      && { for variable in job.template[0].container[0].env : variable.name => variable.value } == jsondecode(file("tests/programs.json"))[name].variables
+    ])
+    error_message = "jobs must be started as tests/programs.json says"
   }
 
   assert {

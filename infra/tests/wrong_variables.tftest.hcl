@@ -25,33 +25,37 @@ run "values_that_make_no_sense" {
   command = plan
 
   variables {
-    name               = "Twinge"
-    location           = "West Europe"
-    address_space      = "10.0.0.0/26"
-    operators          = { ann = "ann@example.com" }
-    alert_emails       = []
-    alert_webhooks     = { pager = "http://example.com" }
-    budget             = 0
-    github_repository  = "https://github.com/twinge/twinge"
-    detector           = "pump_pressure"
-    channel            = "Stable"
-    collector_tag      = "latest"
-    throughput_units   = { least = 4, most = 2 }
-    retention_hours    = 1
-    capture_days       = 0
-    replication        = "three"
-    deleted_days       = 0
-    version_days       = 1
-    report_days        = 1
-    lake_keep_days     = 0
-    lake_cool_days     = 0
-    log_retention_days = 7
-    log_daily_gb       = 5000
-    device_rights_days = 30
-    iot_hub_units      = 0.5
-    release            = { tag = "1.0.0", trust_root = "keys/root.json" }
-    host               = { replicas_least = 2, replicas_most = 4, cpu = 0.1, lag_events = 1000 }
-    online_endpoint    = { image = "example.azurecr.io/score:1" }
+    name                  = "Twinge"
+    location              = "West Europe"
+    address_space         = "10.0.0.0/26"
+    operators             = { ann = "ann@example.com" }
+    alert_emails          = []
+    alert_webhooks        = { pager = "http://example.com" }
+    budget                = 0
+    github_repository     = "https://github.com/twinge/twinge"
+    detector              = "pump_pressure"
+    channel               = "Stable"
+    collector_tag         = "latest"
+    throughput_units      = { least = 4, most = 2 }
+    retention_hours       = 1
+    capture_days          = 0
+    replication           = "three"
+    deleted_days          = 0
+    version_days          = 1
+    report_days           = 1
+    lake_keep_days        = 0
+    lake_cool_days        = 0
+    log_retention_days    = 7
+    log_daily_gb          = 5000
+    device_rights_days    = 30
+    checkpoint_seconds    = 0
+    ownership_seconds     = 1
+    device_poll_seconds   = 0
+    device_report_seconds = 900
+    iot_hub_units         = 0.5
+    release               = { tag = "1.0.0", trust_root = "keys/root.json" }
+    host                  = { replicas_least = 2, replicas_most = 4, cpu = 0.1, lag_events = 1000 }
+    online_endpoint       = { image = "example.azurecr.io/score:1" }
   }
 
   expect_failures = [
@@ -78,6 +82,10 @@ run "values_that_make_no_sense" {
     var.log_retention_days,
     var.log_daily_gb,
     var.device_rights_days,
+    var.checkpoint_seconds,
+    var.ownership_seconds,
+    var.device_poll_seconds,
+    var.device_report_seconds,
     var.iot_hub_units,
     var.release,
     var.online_endpoint,

@@ -16,7 +16,7 @@ module "twinge" {
   throughput_units = { least = 1, most = 2 }
   partitions       = 4
   retention_hours  = 24
-  host             = { replicas_least = 0, replicas_most = 2, cpu = 0.5, lag_events = 10000 }
+  host             = { replicas_least = 0, replicas_most = 2, cpu = 0.5, lag_events = 20000 }
 
   replication        = "LRS"
   deleted_days       = 7

@@ -110,7 +110,7 @@ variable "host" {
     lag_events     = number
   })
   description = "How many hosts, how much of a processor each, and for how many waiting events there is to be one."
-  default     = { replicas_least = 2, replicas_most = 8, cpu = 1, lag_events = 50000 }
+  default     = { replicas_least = 2, replicas_most = 8, cpu = 1, lag_events = 200000 }
 }
 
 variable "replication" {

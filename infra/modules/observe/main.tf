@@ -76,14 +76,15 @@ resource "azurerm_monitor_action_group" "people" {
   }
 }
 
-# Reads of storage are not kept: every device looks at its channel every few seconds.
+# Of storage, deletions are kept. A fleet reads and reports all day long, and what was written is told by versions,
+# the change feed, and the signature on every document.
 locals {
   diagnosed = {
     hubs     = { id = var.namespace_id, groups = ["allLogs"], categories = [] }
     vault    = { id = var.vault_id, groups = ["audit"], categories = [] }
     images   = { id = var.image_registry_id, groups = ["audit"], categories = [] }
     programs = { id = var.environment_id, groups = [], categories = ["ContainerAppConsoleLogs", "ContainerAppSystemLogs"] }
-    registry = { id = "${var.storage_account_ids["registry"]}/blobServices/default", groups = [], categories = ["StorageWrite", "StorageDelete"] }
+    registry = { id = "${var.storage_account_ids["registry"]}/blobServices/default", groups = [], categories = ["StorageDelete"] }
     lake     = { id = "${var.storage_account_ids["lake"]}/blobServices/default", groups = [], categories = ["StorageDelete"] }
   }
 }

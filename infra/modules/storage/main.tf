@@ -93,7 +93,7 @@ resource "azurerm_storage_account" "all" {
 }
 
 resource "azurerm_storage_container" "all" {
-  #checkov:skip=CKV2_AZURE_21:Writes and deletes are logged (modules/observe). Reads are not: every device looks at its channel every few seconds
+  #checkov:skip=CKV2_AZURE_21:Deletions are logged (modules/observe). Reads are not: every device looks at its channel again and again
   for_each = local.containers
 
   name                  = each.key
