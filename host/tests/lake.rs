@@ -5,6 +5,9 @@ mod common;
 
 use common::{Running, Workshop, by_id, finish, wait_for};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 fn lake(workshop: &Workshop, verb: &str) -> String {
@@ -57,4 +60,65 @@ fn a_few_events_and_labels_appear_though_nothing_follows() {
         labels(&workshop).into_iter().map(|label| label["label"].clone()).collect();
     assert_eq!(words, ["anomaly", "false-alarm", "normal"]);
     assert_eq!(rows(&workshop), 7);
+}
+
+/// The bits of each score by the event's offset.
+fn scores(path: &Path) -> BTreeMap<u64, u64> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let verdicts = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let data = verdicts.map(|verdict| verdict["data"].clone());
+    data.filter(|data| data["score"].is_f64())
+        .map(|data| {
+            let offset = data["origin"]["offset"].as_u64().unwrap();
+            (offset, data["score"].as_f64().unwrap().to_bits())
+        })
+        .collect()
+}
+
+#[test]
+fn a_detector_that_joins_knows_what_came_before() {
+    const BEFORE: usize = 2000;
+    let workshop = Workshop::new();
+    let newcomer = workshop.train("newcomer");
+    let events = workshop.events(5, BEFORE + 300);
+    let start = |state: &str, detectors: &[&str], more: &[&str]| {
+        let modules = [("sensors", &workshop.module), ("newcomer", &newcomer)];
+        let tables: String = modules
+            .iter()
+            .filter(|(name, _)| detectors.contains(name))
+            .map(|(name, module)| {
+                let out = |what: &str| workshop.path(&format!("{state}.{name}.{what}.ndjson"));
+                format!(
+                    "[[detector]]\nmodule = {module:?}\nverdicts = {:?}\ndead_letters = {:?}\n",
+                    out("verdicts"),
+                    out("dead")
+                )
+            })
+            .collect();
+        let config = workshop.path("host.toml");
+        fs::write(&config, tables).unwrap();
+        let mut host = Command::new(env!("CARGO_BIN_EXE_host"));
+        host.arg("--allow-unsigned").arg("--config").arg(config).args(more);
+        host.arg("--state").arg(workshop.path(state)).env("RUST_LOG", "info");
+        Running::listening(&mut host)
+    };
+    let feed = |host: Running, events: &[String], out: &str, count: usize| {
+        for batch in events.chunks(500) {
+            post(&host, "/v1/events", &batch.join("\n"));
+        }
+        let out = workshop.path(out);
+        wait_for("verdicts", || scores(&out).len() >= count);
+        assert_eq!(host.stop(), Some(0));
+        scores(&out)
+    };
+    let place = workshop.path("lake");
+    let lake = ["--lake", place.to_str().unwrap(), "--lake-warm", "10000"];
+    let host = start("one", &["sensors"], &lake);
+    feed(host, &events[..BEFORE], "one.sensors.verdicts.ndjson", BEFORE);
+    assert_eq!(rows(&workshop), BEFORE as u64);
+    let host = start("one", &["sensors", "newcomer"], &lake);
+    let warm = feed(host, &events[BEFORE..], "one.newcomer.verdicts.ndjson", 300);
+    let host = start("other", &["newcomer"], &[]);
+    let mut all = feed(host, &events, "other.newcomer.verdicts.ndjson", BEFORE + 300);
+    assert_eq!(warm, all.split_off(&(BEFORE as u64)));
 }

@@ -1,5 +1,7 @@
 //! `trainer replay`: reaches recorded verdicts again, bit for bit, and tells how they came about.
 
+mod lake;
+
 use crate::data::{Trust, Usage, load_module};
 use crate::place::{Missing, Reader, Source, block_on};
 use crate::table::one_line;
@@ -30,8 +32,17 @@ const RECORDS_SHOWN: usize = 20;
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// File of audit records, one a line; - is standard input.
-    #[arg(long)]
-    audit: PathBuf,
+    #[arg(long, required_unless_present = "lake", conflicts_with = "lake")]
+    audit: Option<PathBuf>,
+    /// A lake instead: a directory, or the address of a container. Takes any verdict.
+    #[arg(long, requires = "detector", requires = "id")]
+    lake: Option<String>,
+    /// The detector whose verdict is meant.
+    #[arg(long, requires = "lake")]
+    detector: Option<String>,
+    /// The source of the events may deliver them again under other offsets, as Event Hubs do.
+    #[arg(long, requires = "lake")]
+    redelivers: bool,
     /// Only the verdict with this id.
     #[arg(long)]
     id: Option<String>,
@@ -49,6 +60,12 @@ pub(crate) struct Arguments {
     json: bool,
     #[command(flatten)]
     trust: Trust,
+}
+
+impl Arguments {
+    fn audit_name(&self) -> String {
+        self.audit.as_ref().map_or_else(|| "-".into(), |path| path.display().to_string())
+    }
 }
 
 /// Where modules come from.
@@ -79,6 +96,9 @@ struct Tally {
 /// `trainer replay`.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     block_on(async {
+        if let Some(place) = &arguments.lake {
+            return lake::run(arguments, place).await;
+        }
         let mut modules = Modules::open(arguments).await?;
         let mut witnesses: BTreeMap<String, Result<Witness, String>> = BTreeMap::new();
         let mut tally = Tally::default();
@@ -87,8 +107,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         loop {
             line.clear();
             let read = (&mut lines).take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
-            let bytes =
-                read.with_context(|| format!("cannot read {}", arguments.audit.display()))?;
+            let bytes = read.with_context(|| format!("cannot read {}", arguments.audit_name()))?;
             if bytes == 0 {
                 break;
             }
@@ -124,11 +143,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn lines(arguments: &Arguments) -> Result<Box<dyn BufRead>> {
-    if arguments.audit.to_str() == Some("-") {
+    let Some(path) = arguments.audit.as_ref().filter(|path| path.to_str() != Some("-")) else {
         return Ok(Box::new(std::io::stdin().lock()));
-    }
-    let file = File::open(&arguments.audit)
-        .with_context(|| format!("cannot read {}", arguments.audit.display()))?;
+    };
+    let file =
+        File::open(path).with_context(|| format!("cannot read {}", arguments.audit_name()))?;
     Ok(Box::new(BufReader::new(file)))
 }
 
@@ -161,17 +180,32 @@ impl Modules {
         Ok(Self::Registry { reader, engine: Box::new(Engine::new(Limits::default())?) })
     }
 
-    /// The module with a digest, ready to be asked; why not, if it cannot be had.
+    /// The module with a digest; why not, if it cannot be had.
+    async fn module(&mut self, digest: &str) -> Result<Module, String> {
+        let (module, _) = self.signed(digest).await?;
+        let found = module.digest().to_string();
+        if found == digest {
+            Ok(module)
+        } else {
+            Err(format!("{digest} was asked for, and {found} is given"))
+        }
+    }
+
+    /// The module with a digest, ready to be asked.
     async fn witness(&mut self, digest: &str) -> Result<Witness, String> {
-        let (module, signer) = match self {
+        let (module, signer) = self.signed(digest).await?;
+        let manifest = Manifest::clone(module.manifest());
+        Ok(Witness { slot: Slot::new(&module, Some(1)), manifest, signer })
+    }
+
+    async fn signed(&mut self, digest: &str) -> Result<(Module, String), String> {
+        Ok(match self {
             Self::File(module) => ((**module).clone(), "verified as a file".to_owned()),
             Self::Registry { reader, engine } => {
                 let fetched = fetch(reader, engine, digest).await;
                 fetched.map_err(|error| format!("{error:#}"))?
             }
-        };
-        let manifest = Manifest::clone(module.manifest());
-        Ok(Witness { slot: Slot::new(&module, Some(1)), manifest, signer })
+        })
     }
 }
 
@@ -321,7 +355,7 @@ impl Tally {
                 Some(id) => format!("no record of verdict {} is there", one_line(id)),
                 None => "there is no record to replay".into(),
             };
-            return Err(Usage(format!("{}: {reason}", arguments.audit.display())).into());
+            return Err(Usage(format!("{}: {reason}", arguments.audit_name())).into());
         }
         Ok(())
     }

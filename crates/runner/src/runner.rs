@@ -374,6 +374,17 @@ impl Runner {
         self.beside.as_ref().map(|beside| beside.slot.module().digest())
     }
 
+    /// Shows the acting module arrivals from before its beginning, in order, so that it knows its
+    /// entities. Nothing is told of them, and one that comes again is a duplicate.
+    pub fn warm(&mut self, arrivals: &[Arrival]) {
+        let mut events: Vec<Result<Event, EventError>> =
+            arrivals.iter().map(|arrival| self.acting.read(arrival)).collect();
+        let mut keep = self.find_duplicates(&events).into_iter().map(|duplicate| !duplicate);
+        events.retain(|_| keep.next().unwrap_or(true));
+        drop(self.acting.score_with(events, Patience::Full));
+        self.needs_full_snapshot = true;
+    }
+
     /// Processes arrivals in order and gives a record for each that it had not passed before.
     pub fn process(&mut self, arrivals: &[Arrival]) -> Vec<Record> {
         let mut records = Vec::with_capacity(arrivals.len());

@@ -41,7 +41,7 @@ use twinge_engine::LoadError;
 use twinge_journal::JournalError;
 use twinge_platform::{Clock, Disk};
 use twinge_registry::{Directory, LocationError, Name, Store, StoreError};
-use twinge_runner::{CheckpointError, Layout};
+use twinge_runner::{CheckpointError, Layout, Runner};
 use twinge_trust::Anchor;
 
 /// What a program is to do.
@@ -221,6 +221,12 @@ pub trait Extension: Send + Sync + Debug {
     fn open(&self, hub: &str) -> Result<Box<dyn Sink>, SinkError> {
         let (place, source) = (format!("hub `{hub}`"), "this program has no Event Hubs".into());
         Err(SinkError { place, source })
+    }
+
+    /// Shows a runner that begins at `offset` without memory what came before, where it is kept, and
+    /// answers with the number of events.
+    async fn warm(&self, _runner: &mut Runner, _offset: u64) -> Result<u64, ExtensionError> {
+        Ok(0)
     }
 
     /// Where findings of a detector go beside its outputs; asked for each partition.

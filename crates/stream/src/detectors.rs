@@ -286,10 +286,11 @@ impl Detectors {
                 detector = detector.name,
                 partition = place.partition,
                 offset,
-                "a detector joins those that run already, and begins here without memory"
+                "a detector joins those that run already, and begins here"
             );
         }
-        Ok(Runner::begin_at(place, &directive, self.entities_max, offset))
+        // It is told where to go on once what came before has been shown to it.
+        Ok(Runner::begin_at(place, &directive, self.entities_max, 0))
     }
 
     /// Follows the channels and reports on them until `stop` is cancelled.

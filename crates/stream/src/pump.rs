@@ -4,6 +4,7 @@
 //! loses none; what is repeated has the same id. One task owns everything here, in order; nothing
 //! is shared but figures.
 
+use crate::assembly::{Extension, ExtensionError};
 use crate::chain::chain;
 use crate::lane::Lane;
 use crate::metrics::Metrics;
@@ -20,7 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use twinge_platform::Clock;
 use twinge_rollout::DriftSummary;
-use twinge_runner::{CheckpointError, Checkpoints, Directive, Progress, Runner, Status};
+use twinge_runner::{CheckpointError, Checkpoints, Directive, Place, Progress, Runner, Status};
 
 /// Bounds of a pump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,9 @@ pub enum PumpError {
         #[source]
         source: SinkError,
     },
+    /// What came before a detector's beginning cannot be had.
+    #[error("a detector cannot be warmed up by events from before")]
+    Warm(#[source] ExtensionError),
     /// A checkpoint could not be taken.
     #[error("checkpoint could not be taken")]
     Checkpoint(#[from] CheckpointError),
@@ -103,6 +107,7 @@ pub struct Pump {
     wanted: watch::Receiver<Wanted>,
     reports: Reports,
     sightings: Sightings,
+    extension: Option<Arc<dyn Extension>>,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
     /// The offset and position that the source goes on from; when its reading began for the first
@@ -150,6 +155,21 @@ enum Step {
     Stop,
 }
 
+/// Shows a runner without memory what came before its beginning, where somebody keeps that.
+async fn warm(
+    extension: Option<&dyn Extension>,
+    runner: &mut Runner,
+    offset: u64,
+) -> Result<(), PumpError> {
+    let Some(extension) = extension else { return Ok(()) };
+    let events = extension.warm(runner, offset).await.map_err(PumpError::Warm)?;
+    let Place { detector, partition, .. } = runner.place();
+    if events > 0 {
+        tracing::info!(detector, partition, events, offset, "warmed up by events from before");
+    }
+    Ok(())
+}
+
 /// How often a pump shows that it lives, and looks for silence.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -171,6 +191,7 @@ impl Pump {
             wanted: works.detectors.wanted(),
             reports: works.reports.clone(),
             sightings: works.sightings.clone(),
+            extension: works.extension.clone(),
             clock: Arc::clone(&works.clock),
             stop: CancellationToken::new(),
             offset: 0,
@@ -279,13 +300,12 @@ impl Pump {
                 silent: Instant::now() + FIRST_EVENT,
             });
         }
-        let is_known = latest.is_some_and(|pointer| {
-            let named = |lane: &Lane| {
-                let name = &lane.runner.place().detector;
-                pointer.detectors.iter().any(|detector| detector.name == *name)
-            };
-            pointer.detectors.len() == self.lanes.len() && self.lanes.iter().all(named)
-        });
+        let known: Vec<String> = latest
+            .iter()
+            .flat_map(|pointer| pointer.detectors.iter().map(|detector| detector.name.clone()))
+            .collect();
+        let is_new = |lane: &Lane| !known.contains(&lane.runner.place().detector);
+        let is_known = known.len() == self.lanes.len() && !self.lanes.iter().any(is_new);
         (self.offset, self.position) = (self.source.seek(start).await?, start.position);
         if let Some(wanted) = start.offset
             && self.offset > wanted
@@ -298,6 +318,9 @@ impl Pump {
             );
         }
         for lane in &mut self.lanes {
+            if is_new(lane) && self.offset > 0 {
+                warm(self.extension.as_deref(), &mut lane.runner, self.offset).await?;
+            }
             lane.runner.skip_to(self.offset);
         }
         self.source.set_started(self.started_ms);

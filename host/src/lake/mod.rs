@@ -6,6 +6,7 @@
 mod command;
 mod labels;
 mod outlet;
+mod warm;
 
 pub(crate) use command::{Command, run};
 
@@ -19,12 +20,18 @@ use tokio::sync::OnceCell;
 use twinge_lake::{Lake, Settings as Rolls};
 use twinge_platform::SystemClock;
 use twinge_registry::{LocationError, open_store};
+use twinge_runner::Runner;
 use twinge_stream::assembly::{Extension, ExtensionError, Surroundings};
 use twinge_stream::outlet::Outlet;
 use twinge_stream::partitions::Partitions;
 use twinge_stream::pump::Reports;
 use twinge_stream::settings::Settings;
 use twinge_stream::sink::{Sink, SinkError};
+
+/// Most events that a detector is shown before it begins.
+const WARM_ROWS_MAX: u64 = 10_000_000;
+/// Events shown in one call.
+const WARM_BATCH: usize = 1024;
 
 /// Flags of the lake.
 #[derive(Clone, Debug, Args)]
@@ -39,6 +46,10 @@ pub(crate) struct LakeFlags {
     /// Events that fill a file of the lake [default: 1000000].
     #[arg(long, env = "TWINGE_LAKE_ROWS")]
     lake_rows: Option<u64>,
+    /// Events of the lake that a detector without memory is shown first, the latest before its own
+    /// beginning [default: 0].
+    #[arg(long, env = "TWINGE_LAKE_WARM")]
+    lake_warm: Option<u64>,
 }
 
 /// `[lake]` of a configuration file.
@@ -48,6 +59,7 @@ struct Table {
     place: Option<String>,
     seconds: Option<f64>,
     rows: Option<u64>,
+    warm: Option<u64>,
 }
 
 impl LakeFlags {
@@ -70,10 +82,15 @@ impl LakeFlags {
             (1000..=10_000_000).contains(&rows),
             "lake_rows must lie between 1000 and 10000000: how many events fill a file"
         );
+        let warm_rows = self.lake_warm.or(table.warm).unwrap_or(0);
+        ensure!(
+            warm_rows <= WARM_ROWS_MAX,
+            "lake_warm must be at most {WARM_ROWS_MAX}: so many events are held in memory at the start"
+        );
         let Some(place) = self.lake.clone().or(table.place) else { return Ok(inner) };
         let rolls = Rolls { roll_rows: rows, roll_ms: (seconds * 1000.0) as i64, ..default };
         let opened = Arc::new(Opened { place, lake: OnceCell::new() });
-        Ok(Some(Arc::new(Lakeside { inner, opened, rolls })))
+        Ok(Some(Arc::new(Lakeside { inner, opened, rolls, warm_rows: warm_rows as usize })))
     }
 }
 
@@ -100,6 +117,7 @@ struct Lakeside {
     inner: Option<Arc<dyn Extension>>,
     opened: Arc<Opened>,
     rolls: Rolls,
+    warm_rows: usize,
 }
 
 /// A host that brings nothing else along.
@@ -126,6 +144,17 @@ impl Extension for Lakeside {
 
     fn open(&self, hub: &str) -> Result<Box<dyn Sink>, SinkError> {
         self.inner().open(hub)
+    }
+
+    async fn warm(&self, runner: &mut Runner, offset: u64) -> Result<u64, ExtensionError> {
+        if self.warm_rows == 0 {
+            return Ok(0);
+        }
+        let place = runner.place().clone();
+        let lake = self.opened.lake().await?;
+        let arrivals = warm::latest(lake, &place, offset, self.warm_rows).await?;
+        arrivals.chunks(WARM_BATCH).for_each(|batch| runner.warm(batch));
+        Ok(arrivals.len() as u64)
     }
 
     fn outlets(&self, detector: &str) -> Result<Vec<Box<dyn Outlet>>, SinkError> {

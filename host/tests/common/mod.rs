@@ -28,6 +28,14 @@ impl Workshop {
     pub fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let module = directory.path().join("sensors.wasm");
+        let this = Self { directory, module };
+        this.train("sensors");
+        this
+    }
+
+    /// An unsigned module of this name for generated sensors.
+    pub fn train(&self, name: &str) -> PathBuf {
+        let path = self.path(&format!("{name}.wasm"));
         let stream = params(1).check().unwrap().stream();
         let mut csv = csv_header(World::Sensors, true) + "\n";
         for event in stream.take(6000) {
@@ -44,7 +52,7 @@ impl Workshop {
             ..Schema::default()
         };
         let config = Config {
-            name: "sensors".into(),
+            name: name.into(),
             version: "1".into(),
             schema: schema.clone(),
             ..Config::default()
@@ -53,8 +61,8 @@ impl Workshop {
             Table::read(RowReader::new(csv.as_bytes(), Format::Csv, &schema).unwrap(), |_| {})
                 .unwrap();
         let trained = train(&table, &config.check().unwrap(), 1, &mut |_| true).unwrap();
-        fs::write(&module, trained.module).unwrap();
-        Self { directory, module }
+        fs::write(&path, trained.module).unwrap();
+        path
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -170,9 +170,9 @@ impl Site {
                     own.iter().map(|event| world.events[*event].line.clone() + "\n").collect();
                 let is_by_hub = device.name == "cloud" && self.services.is_some();
                 if is_by_hub {
-                    self.send(&lines)?
+                    self.send(&lines)?;
                 } else {
-                    device.post("/v1/events", lines)?
+                    device.post("/v1/events", lines)?;
                 }
                 device.sent.extend(own);
             }

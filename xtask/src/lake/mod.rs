@@ -4,11 +4,13 @@
 use crate::hubs::peers;
 use crate::run::{build_programs, output, root, tell};
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use twinge_contract::drift::DRIFT_TYPE;
 
 /// Packages of Python, pinned.
 const PYTHON: [&str; 3] = ["pyarrow==22.0.0", "duckdb==1.4.2", "pandas==2.3.3"];
@@ -49,6 +51,7 @@ pub(crate) fn run(events: u64, kills: u64) -> Result<Option<String>> {
     ensure!(host.files()? < files, "compaction left all {files} files");
     host.check(&python, events)?;
     tell(&format!("{killed} kills, {events} events: each once in the lake, and so when compacted"));
+    host.replay(20)?;
     host.train_twice()?;
     Ok(None)
 }
@@ -129,6 +132,24 @@ impl Host {
     fn files(&self) -> Result<usize> {
         let list = ["lake", "list", "--lake"];
         Ok(output(Command::new(program("host")).args(list).arg(&self.lake))?.lines().count())
+    }
+
+    /// Verdicts all along the stream are reached again out of the lake, to the bit.
+    fn replay(&self, count: usize) -> Result<()> {
+        let text = fs::read_to_string(&self.verdicts)?;
+        let lines: Vec<&str> = text.lines().filter(|line| !line.contains(DRIFT_TYPE)).collect();
+        for number in 1..=count {
+            let verdict: Value = serde_json::from_str(lines[(lines.len() - 1) * number / count])?;
+            let id = verdict["id"].as_str().context("a verdict has an id")?;
+            let mut replay = Command::new(program("trainer"));
+            replay.args(["replay", "--allow-unsigned", "--json", "--detector", "card-payments"]);
+            replay.args(["--id", id, "--lake"]).arg(&self.lake).arg("--module").arg(&self.module);
+            let told: Value = serde_json::from_str(&output(&mut replay)?)?;
+            ensure!(told["events"] == told["events_in_lake"], "{id} follows from less: {told}");
+            ensure!(told["verdict"] == verdict, "{id} was {verdict}, and is {}", told["verdict"]);
+        }
+        tell(&format!("{count} verdicts are reached again out of the lake"));
+        Ok(())
     }
 
     /// A dataset that is made twice is the same, and so is the module that is trained from it.

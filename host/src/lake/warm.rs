@@ -1,0 +1,69 @@
+//! The events of a partition from before a detector's beginning, out of the lake.
+
+use std::collections::BTreeMap;
+use twinge_contract::event::Attributes;
+use twinge_lake::{FileFacts, Lake, LakeError, Range, Row};
+use twinge_runner::{Arrival, Place};
+
+/// The latest events before `offset`, at most so many, in the order of their offsets. They are the
+/// same whichever detector they were scored by, so another's do where a detector has none.
+pub(super) async fn latest(
+    lake: &Lake,
+    place: &Place,
+    offset: u64,
+    most: usize,
+) -> Result<Vec<Arrival>, LakeError> {
+    let own = of_detector(lake, &place.detector, place, offset, most).await?;
+    if !own.is_empty() {
+        return Ok(own);
+    }
+    for other in lake.detectors().await? {
+        let found = of_detector(lake, &other, place, offset, most).await?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    Ok(Vec::new())
+}
+
+async fn of_detector(
+    lake: &Lake,
+    detector: &str,
+    place: &Place,
+    offset: u64,
+    most: usize,
+) -> Result<Vec<Arrival>, LakeError> {
+    let mut files: Vec<FileFacts> = lake.files(detector, Range::ALL).await?;
+    // The latest first: what is older than all that is held need not be decoded into arrivals.
+    files.sort_by_key(|file| std::cmp::Reverse(file.last_ms));
+    let mut kept = BTreeMap::new();
+    for file in files {
+        for row in lake.rows(&file).await? {
+            let (of, row) = row?;
+            let is_of_partition = (&of.source, &of.partition) == (&place.source, &place.partition);
+            if !is_of_partition || row.offset >= offset {
+                continue;
+            }
+            let is_full = kept.len() == most;
+            if is_full && kept.keys().next().is_some_and(|first| row.offset < *first) {
+                continue;
+            }
+            kept.insert(row.offset, arrival(row));
+            if kept.len() > most {
+                kept.pop_first();
+            }
+        }
+    }
+    Ok(kept.into_values().collect())
+}
+
+fn arrival(row: Row) -> Arrival {
+    let attributes = row.attributes.and_then(|text| serde_json::from_str::<Attributes>(&text).ok());
+    Arrival {
+        offset: row.offset,
+        ingested_ms: row.ingested_ms,
+        key: row.key,
+        attributes,
+        bytes: row.event,
+    }
+}
