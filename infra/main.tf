@@ -237,6 +237,7 @@ module "edge" {
   detector            = var.detector
   channel             = var.channel
   rights_days         = var.device_rights_days
+  operators           = var.operators
 
   programs = !var.device_rights || local.programs == null ? null : {
     image_server = local.programs.image_server

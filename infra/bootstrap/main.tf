@@ -27,6 +27,7 @@ locals {
     "AcrPush"                        = "8311e382-0749-4cb8-b61a-304f252e45ec"
     "Key Vault Secrets User"         = "4633458b-17de-408a-b874-0445c86b69e6"
     "Key Vault Secrets Officer"      = "b86a8fe4-44ce-4948-aee5-eccb2c155cd7"
+    "IoT Hub Registry Contributor"   = "4ea46cd5-c1b2-4a8e-910b-273211f9ce47"
     "Container Apps Jobs Operator"   = "b9a307c4-5aa3-4b52-ba60-2b17c136cd7b"
   }
 

@@ -20,3 +20,8 @@ output "github" {
     }
   }
 }
+
+output "grantable_roles" {
+  description = "Roles that workflows which apply may give."
+  value       = sort(keys(local.grantable_roles))
+}

@@ -128,6 +128,7 @@ run "devices" {
     detector       = "pump-pressure"
     channel        = "stable"
     rights_days    = 7
+    operators      = { ann = "00000000-0000-0000-0000-00000000000a" }
 
     identity = {
       id           = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/twinge-test/providers/Microsoft.ManagedIdentity/userAssignedIdentities/devices"
@@ -170,6 +171,7 @@ run "devices" {
       && !azurerm_iothub.this[0].public_network_access_enabled
       && azurerm_iothub_endpoint_eventhub.verdicts[0].authentication_type == "identityBased"
       && endswith(azurerm_role_assignment.iot[0].scope, "/eventhubs/verdicts")
+      && azurerm_role_assignment.operators["ann"].scope == azurerm_iothub.this[0].id
     )
     error_message = "IoT Hub must be closed, have no keys of its own, and send to the hub of verdicts alone, by identity"
   }

@@ -66,6 +66,17 @@ run "workflows" {
     error_message = "who plans may change nothing"
   }
 
+  assert {
+    condition = length(setsubtract(
+      flatten([
+        for file in fileset("../modules", "**/*.tf") :
+        regexall("\"((?:Azure Event Hubs Data|Storage Blob|Key Vault Secrets|IoT Hub Registry|Container Apps Jobs) ?[A-Za-z ]*|Acr[A-Z][a-z]+)\"", file("../modules/${file}"))
+      ]),
+      output.grantable_roles
+    )) == 0
+    error_message = "a role that a module gives must be one that workflows may give"
+  }
+
   # Owner, User Access Administrator and Role Based Access Control Administrator.
   assert {
     condition = alltrue([

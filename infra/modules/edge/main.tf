@@ -203,3 +203,12 @@ resource "azurerm_iothub_route" "verdicts" {
   endpoint_names      = [azurerm_iothub_endpoint_eventhub.verdicts[0].name]
   enabled             = true
 }
+
+resource "azurerm_role_assignment" "operators" {
+  for_each = var.iot_hub == null ? {} : var.operators
+
+  scope                = azurerm_iothub.this[0].id
+  role_definition_name = "IoT Hub Registry Contributor"
+  principal_id         = each.value
+  description          = "makes devices known, and takes them away"
+}

@@ -109,3 +109,14 @@ variable "iot_hub" {
     error_message = "iot_hub.units must lie between 1 and 200."
   }
 }
+
+variable "operators" {
+  type        = map(string)
+  description = "People and groups who make devices known to IoT Hub: object ids by a name for each."
+  default     = {}
+
+  validation {
+    condition     = alltrue([for id in values(var.operators) : can(regex("^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", id))])
+    error_message = "operators must be object ids such as 00000000-0000-0000-0000-000000000000: `az ad signed-in-user show --query id` tells yours."
+  }
+}
