@@ -281,7 +281,7 @@ module "learning" {
       TWINGE_DETECTOR = var.detector
       TWINGE_LISTEN   = "0.0.0.0:${local.listen_port}"
       TWINGE_REGISTRY = module.storage.registry_url
-      TWINGE_STATE    = "/tmp/twinge"
+      TWINGE_STATE    = "/state"
       TWINGE_TRUST    = "/etc/twinge/root.json"
     }
   }

@@ -299,8 +299,8 @@ variable "log_retention_days" {
   description = "Days for which logs and metrics are kept."
 
   validation {
-    condition     = var.log_retention_days >= 30 && var.log_retention_days <= 730
-    error_message = "log_retention_days must lie between 30 and 730."
+    condition     = contains([30, 60, 90, 120, 180, 270, 365, 550, 730], var.log_retention_days)
+    error_message = "log_retention_days must be 30, 60, 90, 120, 180, 270, 365, 550 or 730, which is what Application Insights takes."
   }
 
   validation {

@@ -45,7 +45,7 @@ run "values_that_make_no_sense" {
     report_days           = 1
     lake_keep_days        = 0
     lake_cool_days        = 0
-    log_retention_days    = 7
+    log_retention_days    = 100
     log_daily_gb          = 5000
     device_rights_days    = 30
     checkpoint_seconds    = 0

@@ -54,8 +54,8 @@ variable "retention_days" {
   description = "Days for which logs and metrics are kept."
 
   validation {
-    condition     = var.retention_days >= 30 && var.retention_days <= 730
-    error_message = "retention_days must lie between 30 and 730."
+    condition     = contains([30, 60, 90, 120, 180, 270, 365, 550, 730], var.retention_days)
+    error_message = "retention_days must be 30, 60, 90, 120, 180, 270, 365, 550 or 730, which is what Application Insights takes."
   }
 }
 
