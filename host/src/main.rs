@@ -5,6 +5,7 @@ mod console;
 mod devices;
 mod hub;
 mod lake;
+mod otlp;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -59,7 +60,8 @@ fn main() -> ExitCode {
         let hub = hub.extend(settings)?;
         let lake = lake.extend(settings, hub)?;
         let alerts = alerts::extend(alerts, settings, lake)?;
-        console.extend(settings, alerts)
+        let console = console.extend(settings, alerts)?;
+        otlp::extend(console)
     };
     program::main(&flags, &DEFAULTS, Box::new(extend))
 }

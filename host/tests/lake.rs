@@ -83,7 +83,7 @@ fn a_detector_that_joins_knows_what_came_before() {
     let events = workshop.events(5, BEFORE + 300);
     let start = |state: &str, detectors: &[&str], more: &[&str]| {
         let modules = [("sensors", &workshop.module), ("newcomer", &newcomer)];
-        let tables: String = modules
+        let tables: Vec<String> = modules
             .iter()
             .filter(|(name, _)| detectors.contains(name))
             .map(|(name, module)| {
@@ -96,7 +96,7 @@ fn a_detector_that_joins_knows_what_came_before() {
             })
             .collect();
         let config = workshop.path("host.toml");
-        fs::write(&config, tables).unwrap();
+        fs::write(&config, tables.concat()).unwrap();
         let mut host = Command::new(env!("CARGO_BIN_EXE_host"));
         host.arg("--allow-unsigned").arg("--config").arg(config).args(more);
         host.arg("--state").arg(workshop.path(state)).env("RUST_LOG", "info");

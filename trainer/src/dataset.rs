@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use twinge_contract::schema::Schema;
 use twinge_contract::time::TimeFormat;
-use twinge_lake::dataset::{Sample, SampleSettings, Strata};
+use twinge_lake::dataset::{Names, Sample, SampleSettings, Strata};
 use twinge_lake::{Dataset, Lake, Place, Range, Row};
 use twinge_registry::open_store;
 
@@ -103,9 +103,9 @@ pub(crate) fn run(verb: &Verb) -> Result<()> {
                 let lake = open(&place.lake).await?;
                 let dataset = Dataset::read(&lake, digest).await?;
                 let strata = strata(&dataset, *by_entity);
-                let settings = settings(*rows_max, *seed, strata, *anomalies);
+                let settings = settings(*rows_max, *seed, strata, *anomalies, Names::default());
                 let mut sample = Sample::new(settings);
-                draw(&lake, &dataset, |place, row| sample.add(place, row)).await?;
+                draw(&lake, &dataset, |place, row| sample.add(place, &row)).await?;
                 let sample = some_rows(sample)?;
                 let rows = sample.rows();
                 std::fs::write(out, sample.into_ndjson())
@@ -188,13 +188,14 @@ impl Recent {
             let digest = dataset.encode()?.1;
             tell(&format!("dataset {digest}"));
             let strata = strata(&dataset, schema.entity.is_some());
-            let mut sample = Sample::new(settings(self.rows_max, seed, strata, true));
+            let mut sample =
+                Sample::new(settings(self.rows_max, seed, strata, true, Names::from(schema)));
             let look = |place, row: Row| {
                 if ids.contains(&row.id) {
                     let entity = row.entity.clone().unwrap_or_default();
                     events.insert(row.id.clone(), (entity, row.time_ms.unwrap_or_default()));
                 }
-                sample.add(place, row);
+                sample.add(place, &row);
             };
             draw(&lake, &dataset, look).await?;
             let labels = said.resolve(detector, &events, false)?;
@@ -252,8 +253,9 @@ pub(crate) fn sample(
         let lake = open(place).await?;
         let dataset = Dataset::read(&lake, digest).await?;
         let strata = strata(&dataset, schema.entity.is_some());
-        let mut sample = Sample::new(settings(rows_max, seed, strata, anomalies));
-        draw(&lake, &dataset, |place, row| sample.add(place, row)).await?;
+        let mut sample =
+            Sample::new(settings(rows_max, seed, strata, anomalies, Names::from(schema)));
+        draw(&lake, &dataset, |place, row| sample.add(place, &row)).await?;
         let sample = some_rows(sample)?;
         let (rows, flagged) = (sample.rows(), sample.anomalies);
         tell(&format!("{rows} of {} rows; {flagged} were flagged as anomalies", dataset.rows));
@@ -261,8 +263,14 @@ pub(crate) fn sample(
     })
 }
 
-fn settings(rows_max: usize, seed: u64, strata: Strata, anomalies: bool) -> SampleSettings {
-    SampleSettings { rows_max, seed, strata, anomalies, labels: BTreeMap::new() }
+fn settings(
+    rows_max: usize,
+    seed: u64,
+    strata: Strata,
+    anomalies: bool,
+    names: Names,
+) -> SampleSettings {
+    SampleSettings { rows_max, seed, strata, anomalies, labels: BTreeMap::new(), names }
 }
 
 /// Entities have a past that is learned from as a whole; rows without one are drawn hour by hour.

@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     /// CSV, NDJSON or Parquet to learn from.
     #[arg(long, required_unless_present = "dataset", conflicts_with = "dataset")]
     data: Option<PathBuf>,
-    /// Digest of a dataset of the lake to learn from; flagged and confirmed anomalies stay out.
+    /// Digest of a dataset of the lake to learn from; flagged anomalies stay out.
     #[arg(long, requires = "lake", requires = "config")]
     dataset: Option<String>,
     /// The lake that holds it: a directory, or the address of a container.

@@ -37,7 +37,7 @@ enum Done {
     Skipped(String),
 }
 
-const PARTS: [Part; 19] = [
+const PARTS: [Part; 20] = [
     Part { name: "format", run: format },
     Part { name: "javascript runtime", run: javascript },
     Part { name: "lints", run: lints },
@@ -49,6 +49,7 @@ const PARTS: [Part; 19] = [
     Part { name: "Python's client", run: python_client },
     Part { name: "event hubs", run: event_hubs },
     Part { name: "lake", run: the_lake },
+    Part { name: "spark", run: spark_on_the_lake },
     Part { name: "fleet", run: fleet },
     Part { name: "device packages", run: device_packages },
     Part { name: "monitoring", run: monitored },
@@ -183,6 +184,11 @@ fn the_lake() -> Result<Done> {
     Ok(lake::run(60_000, 3)?.map_or(Done::Passed, Done::Skipped))
 }
 
+/// The example that scores a lake with Spark.
+fn spark_on_the_lake() -> Result<Done> {
+    Ok(lake::spark()?.map_or(Done::Passed, Done::Skipped))
+}
+
 /// The contract of trackers, and the trainer's own runs, on a server of MLflow's makers.
 fn experiments_on_mlflow() -> Result<Done> {
     let directory = workshop("mlflow")?;
@@ -232,7 +238,9 @@ fn event_hubs() -> Result<Done> {
 /// Prometheus' rules and Grafana's dashboard.
 fn monitored() -> Result<Done> {
     build_programs("dev")?;
-    monitoring::metrics(&bin(), &workshop("monitoring")?)?;
+    if let Err(missing) = monitoring::metrics(&bin(), &workshop("monitoring")?)? {
+        return Ok(Done::Skipped(missing));
+    }
     if !has("promtool") && !peers::install(&["prometheus"])? {
         return Ok(Done::Skipped("promtool is missing: install the package `prometheus`".into()));
     }

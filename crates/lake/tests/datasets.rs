@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use twinge_lake::dataset::{Sample, SampleSettings, Strata};
+use twinge_lake::dataset::{Names, Sample, SampleSettings, Strata};
 use twinge_lake::{Dataset, Fields, Lake, LakeError, Place, Range, Row, Settings, Writer};
 use twinge_registry::{MemoryStore, Store, StorePath};
 
@@ -51,12 +51,19 @@ async fn filled(rolls: u64) -> (Arc<MemoryStore>, Lake) {
 }
 
 fn settings(strata: Strata) -> SampleSettings {
-    SampleSettings { rows_max: 300, seed: 5, strata, anomalies: false, labels: BTreeMap::new() }
+    SampleSettings {
+        rows_max: 300,
+        seed: 5,
+        strata,
+        anomalies: false,
+        labels: BTreeMap::new(),
+        names: Names::default(),
+    }
 }
 
 async fn sample(dataset: &Dataset, lake: &Lake, settings: SampleSettings) -> String {
     let mut sample = Sample::new(settings);
-    dataset.each_row(lake, |_, place, row| sample.add(place, row)).await.unwrap();
+    dataset.each_row(lake, |_, place, row| sample.add(place, &row)).await.unwrap();
     String::from_utf8(sample.into_ndjson()).unwrap()
 }
 

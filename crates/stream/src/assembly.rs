@@ -204,39 +204,58 @@ pub enum AssemblyError {
     Hub(#[source] ExtensionError),
 }
 
-/// What a program brings along beside its plan.
+/// What a program brings along beside its plan. One may go around another: what it does not say
+/// itself, the inner one says.
 #[async_trait]
 pub trait Extension: Send + Sync + Debug {
+    /// What this one goes around.
+    fn inner(&self) -> Option<&dyn Extension> {
+        None
+    }
+
     /// The state directory is this program's alone: what lies in it may be opened.
     fn prepare(&self) -> Result<(), ExtensionError> {
-        Ok(())
+        self.inner().map_or(Ok(()), Extension::prepare)
     }
 
     /// The partitions behind [`Input::Hub`].
-    async fn partitions(&self, _reports: &Reports) -> Result<Box<dyn Partitions>, ExtensionError> {
-        Err("this program has no Event Hubs: use the cloud host".into())
+    async fn partitions(&self, reports: &Reports) -> Result<Box<dyn Partitions>, ExtensionError> {
+        match self.inner() {
+            Some(inner) => inner.partitions(reports).await,
+            None => Err("this program has no Event Hubs: use the cloud host".into()),
+        }
     }
 
     /// The sink behind an output called `hub:NAME`.
     fn open(&self, hub: &str) -> Result<Box<dyn Sink>, SinkError> {
+        if let Some(inner) = self.inner() {
+            return inner.open(hub);
+        }
         let (place, source) = (format!("hub `{hub}`"), "this program has no Event Hubs".into());
         Err(SinkError { place, source })
     }
 
     /// Shows a runner that begins at `offset` without memory what came before, where it is kept, and
     /// answers with the number of events.
-    async fn warm(&self, _runner: &mut Runner, _offset: u64) -> Result<u64, ExtensionError> {
-        Ok(0)
+    async fn warm(&self, runner: &mut Runner, offset: u64) -> Result<u64, ExtensionError> {
+        match self.inner() {
+            Some(inner) => inner.warm(runner, offset).await,
+            None => Ok(0),
+        }
     }
 
     /// Where findings of a detector go beside its outputs; asked for each partition.
-    fn outlets(&self, _detector: &str) -> Result<Vec<Box<dyn Outlet>>, SinkError> {
-        Ok(Vec::new())
+    fn outlets(&self, detector: &str) -> Result<Vec<Box<dyn Outlet>>, SinkError> {
+        self.inner().map_or_else(|| Ok(Vec::new()), |inner| inner.outlets(detector))
     }
 
     /// Everything is ready to run: sources that push may begin, and whatever else lives beside the
     /// pumps.
-    fn start(&self, _surroundings: Surroundings) {}
+    fn start(&self, surroundings: Surroundings) {
+        if let Some(inner) = self.inner() {
+            inner.start(surroundings);
+        }
+    }
 }
 
 /// What runs around an extension.

@@ -23,10 +23,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use twinge_alerts::AlertSettings;
 use twinge_stream::assembly::{Extension, ExtensionError, Surroundings};
 use twinge_stream::outlet::Outlet;
-use twinge_stream::partitions::Partitions;
-use twinge_stream::pump::Reports;
 use twinge_stream::settings::Settings;
-use twinge_stream::sink::{HUB_PREFIX, Sink, SinkError};
+use twinge_stream::sink::{HUB_PREFIX, SinkError};
 
 /// `[alerts]` of the configuration, read before the hubs are: they have to know of another output.
 pub(crate) fn read(settings: &mut Settings) -> anyhow::Result<Option<AlertSettings>> {
@@ -111,17 +109,13 @@ impl Alerts {
 
 #[async_trait::async_trait]
 impl Extension for Alerts {
+    fn inner(&self) -> Option<&dyn Extension> {
+        Some(self.inner.as_ref())
+    }
+
     fn prepare(&self) -> Result<(), ExtensionError> {
         self.desk.open(&self.file)?;
         self.inner.prepare()
-    }
-
-    async fn partitions(&self, reports: &Reports) -> Result<Box<dyn Partitions>, ExtensionError> {
-        self.inner.partitions(reports).await
-    }
-
-    fn open(&self, hub: &str) -> Result<Box<dyn Sink>, SinkError> {
-        self.inner.open(hub)
     }
 
     fn outlets(&self, detector: &str) -> Result<Vec<Box<dyn Outlet>>, SinkError> {

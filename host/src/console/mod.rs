@@ -21,10 +21,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use twinge_stream::assembly::{Extension, ExtensionError, Surroundings};
 use twinge_stream::outlet::Outlet;
-use twinge_stream::partitions::Partitions;
-use twinge_stream::pump::Reports;
 use twinge_stream::settings::Settings;
-use twinge_stream::sink::{Sink, SinkError};
+use twinge_stream::sink::SinkError;
 
 /// Shortest token: one that is guessed is none.
 const TOKEN_BYTES_MIN: usize = 16;
@@ -125,6 +123,10 @@ impl Console {
 
 #[async_trait::async_trait]
 impl Extension for Console {
+    fn inner(&self) -> Option<&dyn Extension> {
+        Some(self.inner.as_ref())
+    }
+
     fn prepare(&self) -> Result<(), ExtensionError> {
         self.bind().map_err(|error| {
             format!(
@@ -133,14 +135,6 @@ impl Extension for Console {
             )
         })?;
         self.inner.prepare()
-    }
-
-    async fn partitions(&self, reports: &Reports) -> Result<Box<dyn Partitions>, ExtensionError> {
-        self.inner.partitions(reports).await
-    }
-
-    fn open(&self, hub: &str) -> Result<Box<dyn Sink>, SinkError> {
-        self.inner.open(hub)
     }
 
     fn outlets(&self, detector: &str) -> Result<Vec<Box<dyn Outlet>>, SinkError> {

@@ -23,10 +23,8 @@ use twinge_registry::{LocationError, open_store};
 use twinge_runner::Runner;
 use twinge_stream::assembly::{Extension, ExtensionError, Surroundings};
 use twinge_stream::outlet::Outlet;
-use twinge_stream::partitions::Partitions;
-use twinge_stream::pump::Reports;
 use twinge_stream::settings::Settings;
-use twinge_stream::sink::{Sink, SinkError};
+use twinge_stream::sink::SinkError;
 
 /// Most events that a detector is shown before it begins.
 const WARM_ROWS_MAX: u64 = 10_000_000;
@@ -120,30 +118,10 @@ struct Lakeside {
     warm_rows: usize,
 }
 
-/// A host that brings nothing else along.
-#[derive(Debug)]
-struct Nothing;
-
-impl Extension for Nothing {}
-
-impl Lakeside {
-    fn inner(&self) -> &dyn Extension {
-        self.inner.as_deref().unwrap_or(&Nothing)
-    }
-}
-
 #[async_trait::async_trait]
 impl Extension for Lakeside {
-    fn prepare(&self) -> Result<(), ExtensionError> {
-        self.inner().prepare()
-    }
-
-    async fn partitions(&self, reports: &Reports) -> Result<Box<dyn Partitions>, ExtensionError> {
-        self.inner().partitions(reports).await
-    }
-
-    fn open(&self, hub: &str) -> Result<Box<dyn Sink>, SinkError> {
-        self.inner().open(hub)
+    fn inner(&self) -> Option<&dyn Extension> {
+        self.inner.as_deref()
     }
 
     async fn warm(&self, runner: &mut Runner, offset: u64) -> Result<u64, ExtensionError> {
@@ -158,7 +136,8 @@ impl Extension for Lakeside {
     }
 
     fn outlets(&self, detector: &str) -> Result<Vec<Box<dyn Outlet>>, SinkError> {
-        let mut outlets = self.inner().outlets(detector)?;
+        let mut outlets =
+            self.inner().map_or_else(|| Ok(Vec::new()), |inner| inner.outlets(detector))?;
         let clock = Arc::new(SystemClock::new());
         let opened = Arc::clone(&self.opened);
         outlets.push(Box::new(LakeOutlet::new(opened, self.rolls, detector, clock)));
@@ -172,6 +151,8 @@ impl Extension for Lakeside {
                 labels::copy(Arc::clone(&self.opened), labels, pause, surroundings.stop.clone());
             surroundings.tracker.spawn(copy);
         }
-        self.inner().start(surroundings);
+        if let Some(inner) = self.inner() {
+            inner.start(surroundings);
+        }
     }
 }

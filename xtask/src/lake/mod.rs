@@ -1,6 +1,10 @@
 //! The lake, looked at from outside: a host that is killed again and again, and what Python's tools
 //! find afterwards.
 
+mod spark;
+
+pub(crate) use spark::spark;
+
 use crate::hubs::peers;
 use crate::run::{build_programs, output, root, tell};
 use anyhow::{Context, Result, ensure};

@@ -9,7 +9,7 @@ mod sample;
 mod sketch;
 
 pub use quality::Quality;
-pub use sample::{Sample, SampleSettings, Strata};
+pub use sample::{Names, Sample, SampleSettings, Strata};
 pub use sketch::Sketch;
 
 use crate::columns::{Fields, Place, Row};

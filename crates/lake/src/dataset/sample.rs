@@ -5,7 +5,11 @@
 //! taken; else so many rows of each hour.
 
 use crate::columns::{Place, Row, day_and_hour};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use twinge_contract::schema::Schema;
+use twinge_contract::time::{TimeFormat, to_rfc3339};
 use twinge_contract::verdict::identity_hash;
 
 /// How much is taken.
@@ -21,6 +25,62 @@ pub struct SampleSettings {
     pub anomalies: bool,
     /// What people said of verdicts, by id: whether it was an anomaly.
     pub labels: BTreeMap<String, bool>,
+    /// Fields that are filled in where an event has them beside its fields.
+    pub names: Names,
+}
+
+/// The fields of entity and time. A CloudEvent may have both as attributes and not among its data.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// The entity's field.
+    pub entity: Option<String>,
+    /// The time's field, and how it is written.
+    pub time: Option<(String, TimeFormat)>,
+}
+
+impl From<&Schema> for Names {
+    fn from(schema: &Schema) -> Self {
+        let time = schema.time.clone().map(|name| (name, schema.time_format));
+        Self { entity: schema.entity.clone(), time }
+    }
+}
+
+impl Names {
+    /// The event of a row as one line of JSON.
+    fn line(&self, row: &Row) -> Vec<u8> {
+        // What an event has of line ends between its fields is nothing but space.
+        let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
+        let mut line = twinge_contract::event::payload(&row.event).into_owned();
+        line.iter_mut().filter(|byte| is_end(byte)).for_each(|byte| *byte = b' ');
+        let object: BTreeMap<Cow<'_, str>, &RawValue> =
+            serde_json::from_slice(&line).unwrap_or_default();
+        let mut added: Vec<String> = Vec::new();
+        let mut add = |name: &str, value: serde_json::Value| {
+            if !object.contains_key(name) {
+                added.push(format!("{}:{value}", serde_json::Value::from(name)));
+            }
+        };
+        if let (Some(name), Some(entity)) = (&self.entity, &row.entity) {
+            add(name, entity.as_str().into());
+        }
+        if let (Some((name, format)), Some(time_ms)) = (&self.time, row.time_ms) {
+            add(
+                name,
+                match format {
+                    TimeFormat::Rfc3339 => to_rfc3339(time_ms).into(),
+                    TimeFormat::EpochS => (time_ms as f64 / 1000.0).into(),
+                    TimeFormat::EpochMs => time_ms.into(),
+                },
+            );
+        }
+        if !object.is_empty() && !added.is_empty() {
+            added.push(String::new());
+        }
+        let added = added.join(",");
+        let begin = line.iter().position(|byte| *byte == b'{').map_or(0, |place| place + 1);
+        line.splice(begin..begin, added.into_bytes());
+        line
+    }
 }
 
 /// What a sample is drawn by.
@@ -49,7 +109,7 @@ pub struct Sample {
 #[derive(Debug)]
 struct Kept {
     order: (i64, Place, u64),
-    event: Vec<u8>,
+    line: Vec<u8>,
 }
 
 impl Sample {
@@ -67,7 +127,7 @@ impl Sample {
 
     /// Looks at a row. One without a verdict teaches nothing, and neither does an anomaly: one that
     /// was flagged with some certainty, or confirmed; a false alarm does.
-    pub fn add(&mut self, place: Place, row: Row) {
+    pub fn add(&mut self, place: Place, row: &Row) {
         if row.verdict == "dead-letter" || row.verdict == "invalid" {
             return;
         }
@@ -93,7 +153,8 @@ impl Sample {
             }
         };
         let time = row.time_ms.unwrap_or(row.ingested_ms);
-        let kept = Kept { order: (time, place, row.offset), event: row.event };
+        let line = self.settings.names.line(row);
+        let kept = Kept { order: (time, place, row.offset), line };
         match self.settings.strata {
             Strata::Entities => self.add_of_entity(stratum, hash, kept),
             Strata::Hours(hours) => self.add_of_hour(stratum, hash, kept, hours),
@@ -140,12 +201,7 @@ impl Sample {
         rows.sort_by(|a, b| a.order.cmp(&b.order));
         let mut text = Vec::new();
         for row in rows {
-            // A line each: what an event has of line ends between its fields is nothing but space.
-            let payload = twinge_contract::event::payload(&row.event);
-            text.extend(payload.iter().map(|byte| match byte {
-                b'\n' | b'\r' => b' ',
-                byte => *byte,
-            }));
+            text.extend(row.line);
             text.push(b'\n');
         }
         text
@@ -157,4 +213,39 @@ fn short(parts: &[&[u8]]) -> u64 {
     let mut first = [0; 8];
     first.copy_from_slice(&hash[..8]);
     u64::from_le_bytes(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entity_and_time_that_stand_beside_an_event_are_filled_in() {
+        let names =
+            |format| Names { entity: Some("card".into()), time: Some(("at".into(), format)) };
+        let row = |event: &str| Row {
+            entity: Some("c\"1".into()),
+            time_ms: Some(1500),
+            event: event.as_bytes().to_vec(),
+            ..Row::default()
+        };
+        let line =
+            |event: &str, format| String::from_utf8(names(format).line(&row(event))).unwrap();
+        for (event, format, expected) in [
+            (
+                r#"{"specversion":"1.0","data":{"x":1}}"#,
+                TimeFormat::Rfc3339,
+                r#"{"card":"c\"1","at":"1970-01-01T00:00:01.5Z","x":1}"#,
+            ),
+            (
+                r#" {"card":"other","x":1}"#,
+                TimeFormat::EpochMs,
+                r#" {"at":1500,"card":"other","x":1}"#,
+            ),
+            ("{}", TimeFormat::EpochS, r#"{"card":"c\"1","at":1.5}"#),
+            (r#"{"at":1,"card":"c"}"#, TimeFormat::EpochMs, r#"{"at":1,"card":"c"}"#),
+        ] {
+            assert_eq!(line(event, format), expected);
+        }
+    }
 }

@@ -1,14 +1,17 @@
 //! The rules and the dashboard for Prometheus and Grafana: promtool tests the rules, and every metric
 //! that they name must be one that a host tells.
 
+mod otlp;
+
 use crate::run::{output, root, succeed};
 use anyhow::{Context, Result, ensure};
+use otlp::Collector;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -32,10 +35,15 @@ pub(crate) fn rules() -> Result<()> {
     Ok(())
 }
 
-/// Compares the metrics that rules and dashboard name with those of a host that has just run.
-/// `trainer` and `host` are programs, `directory` an empty folder.
-pub(crate) fn metrics(bin: &Path, directory: &Path) -> Result<()> {
-    let told = told(bin, directory)?;
+/// Compares the metrics that rules and dashboard name with those that a host tells, and those with what it
+/// exports; a sentence when a tool is missing. `trainer` and `host` are programs, `directory` an empty
+/// folder.
+pub(crate) fn metrics(bin: &Path, directory: &Path) -> Result<std::result::Result<(), String>> {
+    let collector = match Collector::start(directory)? {
+        Ok(collector) => collector,
+        Err(missing) => return Ok(Err(missing)),
+    };
+    let told = told(bin, directory, &collector)?;
     let folder = root().join("infra/monitoring");
     let dashboard = fs::read_to_string(folder.join("grafana.json"))?;
     let dashboard: Value = serde_json::from_str(&dashboard).context("grafana.json is no JSON")?;
@@ -50,7 +58,7 @@ pub(crate) fn metrics(bin: &Path, directory: &Path) -> Result<()> {
     for name in &named {
         ensure!(told.contains(name), "rules or dashboard name {name}, which no host tells");
     }
-    Ok(())
+    Ok(Ok(()))
 }
 
 /// The metrics that a text names.
@@ -59,10 +67,10 @@ fn names(text: &str) -> impl Iterator<Item = String> {
     words.filter(|word| word.starts_with("twinge_")).map(str::to_owned)
 }
 
-/// A host, stopped when it is dropped.
-struct Host(Child);
+/// A program, stopped when it is dropped.
+struct Child(std::process::Child);
 
-impl Drop for Host {
+impl Drop for Child {
     fn drop(&mut self) {
         // It may have ended; then there is nothing to stop.
         drop(self.0.kill());
@@ -71,7 +79,7 @@ impl Drop for Host {
 }
 
 /// The names of all metrics that a host tells after a few events, one of them unreadable.
-fn told(bin: &Path, directory: &Path) -> Result<BTreeSet<String>> {
+fn told(bin: &Path, directory: &Path, collector: &Collector) -> Result<BTreeSet<String>> {
     let (data, module) = (directory.join("sensors.csv"), directory.join("sensors.wasm"));
     let events = directory.join("events.ndjson");
     let trainer = || Command::new(bin.join("trainer"));
@@ -89,7 +97,8 @@ fn told(bin: &Path, directory: &Path) -> Result<BTreeSet<String>> {
     host.arg("--verdicts").arg(directory.join("verdicts.ndjson"));
     host.arg("--dead-letters").arg(directory.join("dead-letters.ndjson"));
     host.env("RUST_LOG", "info").stdin(Stdio::null()).stderr(Stdio::piped());
-    let mut host = Host(host.spawn().context("the host does not start")?);
+    collector.tell(&mut host);
+    let mut host = Child(host.spawn().context("the host does not start")?);
     let address = address(&mut host.0)?;
     ureq::post(format!("http://{address}/v1/events")).send(some.join("\n"))?;
     let began = Instant::now();
@@ -100,6 +109,7 @@ fn told(bin: &Path, directory: &Path) -> Result<BTreeSet<String>> {
             text.lines().filter(|line| !line.starts_with('#')).filter_map(names_at_start).collect();
         // Silence is looked for once a second.
         if told.contains("twinge_dead_letters_total") && told.contains("twinge_silent_entities") {
+            collector.wait_for(&told)?;
             return Ok(told);
         }
         ensure!(began.elapsed() < PATIENCE, "the host did not score its events: it tells {told:?}");
@@ -111,7 +121,7 @@ fn names_at_start(line: &str) -> Option<String> {
     names(line.split(['{', ' ']).next()?).next()
 }
 
-fn address(host: &mut Child) -> Result<String> {
+fn address(host: &mut std::process::Child) -> Result<String> {
     let mut log = BufReader::new(host.stderr.take().context("the host has no log")?);
     let mut line = String::new();
     loop {
