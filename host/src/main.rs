@@ -3,14 +3,17 @@
 mod alerts;
 mod console;
 mod devices;
+mod functions;
+mod health;
 mod hub;
 mod lake;
 mod otlp;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
 use std::time::Duration;
-use twinge_stream::program;
+use twinge_stream::logging;
+use twinge_stream::program::{self, Extend};
 use twinge_stream::settings::{Defaults, Flags, Settings};
 
 /// Score events with one or more detectors.
@@ -22,6 +25,15 @@ use twinge_stream::settings::{Defaults, Flags, Settings};
 #[command(name = "host", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(flatten)]
+    running: Running,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What a host that scores is told.
+#[derive(Debug, Args)]
+struct Running {
+    #[command(flatten)]
     flags: Flags,
     #[command(flatten)]
     hub: hub::HubFlags,
@@ -31,8 +43,19 @@ struct Arguments {
     console: console::ConsoleFlags,
     #[command(flatten)]
     lake: lake::LakeFlags,
+}
+
+/// What a host does besides.
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it, and it is not moved about")]
+enum Command {
+    /// Look at a lake, and keep it.
     #[command(subcommand)]
-    command: Option<lake::Command>,
+    Lake(lake::Verb),
+    /// Handle invocations of Azure Functions with an Event Hubs trigger, for detectors that remember no
+    /// entities.
+    Functions(Running),
+    Health(health::Arguments),
 }
 
 const DEFAULTS: Defaults = Defaults {
@@ -47,21 +70,34 @@ const DEFAULTS: Defaults = Defaults {
 };
 
 fn main() -> ExitCode {
-    let Arguments { flags, hub, devices, console, lake, command } = Arguments::parse();
-    if let Some(command) = command {
-        return match lake::run(command) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => program::fail(&error, 1),
-        };
-    }
-    let extend = move |settings: &mut Settings| {
-        devices.extend(settings)?;
-        let alerts = alerts::read(settings)?;
-        let hub = hub.extend(settings)?;
-        let lake = lake.extend(settings, hub)?;
-        let alerts = alerts::extend(alerts, settings, lake)?;
-        let console = console.extend(settings, alerts)?;
-        otlp::extend(console)
+    let Arguments { running, command } = Arguments::parse();
+    let done = match command {
+        None => return running.run(program::main),
+        Some(Command::Functions(running)) => return running.run(functions::main),
+        Some(Command::Lake(verb)) => lake::run(verb),
+        Some(Command::Health(arguments)) => health::run(&arguments),
     };
-    program::main(&flags, &DEFAULTS, Box::new(extend))
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            logging::start();
+            program::fail(&error, 1)
+        }
+    }
+}
+
+impl Running {
+    fn run(self, main: fn(&Flags, &Defaults, Box<Extend<'_>>) -> ExitCode) -> ExitCode {
+        let Self { flags, hub, devices, console, lake } = self;
+        let extend = move |settings: &mut Settings| {
+            devices.extend(settings)?;
+            let alerts = alerts::read(settings)?;
+            let hub = hub.extend(settings)?;
+            let lake = lake.extend(settings, hub)?;
+            let alerts = alerts::extend(alerts, settings, lake)?;
+            let console = console.extend(settings, alerts)?;
+            otlp::extend(console)
+        };
+        main(&flags, &DEFAULTS, Box::new(extend))
+    }
 }

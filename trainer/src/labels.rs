@@ -98,6 +98,9 @@ impl Said {
     fn push(&mut self, place: String, line: &[u8]) -> Result<()> {
         let line: Line = serde_json::from_slice(line)
             .map_err(|error| Usage(format!("{place} is not usable: {error}")))?;
+        // What it is about is looked up later; whether it is about anything is known now.
+        line.event(&Events::new())
+            .map_err(|reason| Usage(format!("{place} is not usable: {reason}")))?;
         if self.lines.len() == LABELS_MAX {
             return Err(Usage(format!("{place} is one of more than a million labels")).into());
         }

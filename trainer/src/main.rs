@@ -1,6 +1,7 @@
 //! The trainer: from a file of events to a signed module, and from there to a channel and a fleet.
 
 mod channel;
+mod configure;
 mod data;
 mod dataset;
 mod enrol;
@@ -97,8 +98,10 @@ enum Verb {
     Restate(channel::RestateArguments),
     /// Tell what a registry's channels point at, and what devices report.
     Status(status::Arguments),
-    /// Reach the verdicts of audit records again, and tell how they came about.
+    /// Reach recorded verdicts again, out of audit records or a lake, and tell how they came about.
     Replay(replay::Arguments),
+    /// Write host.env, trainer.env and edge-agent.env from `terraform output -json` on standard input.
+    Configure(configure::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -130,6 +133,7 @@ fn main() -> ExitCode {
         Verb::Restate(arguments) => channel::restate(&arguments),
         Verb::Status(arguments) => status::run(&arguments),
         Verb::Replay(arguments) => replay::run(&arguments),
+        Verb::Configure(arguments) => configure::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,6 +10,7 @@ mod devices;
 mod edge;
 mod fleet;
 mod hubs;
+mod infrastructure;
 mod lake;
 mod monitoring;
 mod native;

@@ -4,6 +4,7 @@ use crate::demo;
 use crate::devices;
 use crate::fleet;
 use crate::hubs::{self, peers};
+use crate::infrastructure;
 use crate::lake;
 use crate::monitoring;
 use crate::page;
@@ -37,7 +38,7 @@ enum Done {
     Skipped(String),
 }
 
-const PARTS: [Part; 20] = [
+const PARTS: [Part; 21] = [
     Part { name: "format", run: format },
     Part { name: "javascript runtime", run: javascript },
     Part { name: "lints", run: lints },
@@ -53,6 +54,7 @@ const PARTS: [Part; 20] = [
     Part { name: "fleet", run: fleet },
     Part { name: "device packages", run: device_packages },
     Part { name: "monitoring", run: monitored },
+    Part { name: "infrastructure", run: deployed },
     Part { name: "demo", run: the_demo },
     Part { name: "loop on services", run: loop_on_services },
     Part { name: "runtime from another folder", run: runtime_from_another_folder },
@@ -246,6 +248,12 @@ fn monitored() -> Result<Done> {
     }
     monitoring::rules()?;
     Ok(Done::Passed)
+}
+
+/// Terraform, images, workflows.
+fn deployed() -> Result<Done> {
+    let missing = infrastructure::check(&workshop("infrastructure")?)?;
+    Ok(if missing.is_empty() { Done::Passed } else { Done::Skipped(missing.join("; ")) })
 }
 
 /// The README's first command, as a program would read it.

@@ -10,13 +10,6 @@ use twinge_registry::open_store;
 
 /// Look at the lake, and keep it.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Look at a lake, and keep it.
-    #[command(subcommand)]
-    Lake(Verb),
-}
-
-#[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Tell the files of a lake, whole and counted, as NDJSON.
     List {
@@ -61,8 +54,7 @@ pub(crate) struct PlaceFlags {
 }
 
 /// Does what a verb says.
-pub(crate) fn run(command: Command) -> anyhow::Result<()> {
-    let Command::Lake(verb) = command;
+pub(crate) fn run(verb: Verb) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("the runtime cannot start")?.block_on(verb.run())
 }

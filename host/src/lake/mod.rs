@@ -8,7 +8,7 @@ mod labels;
 mod outlet;
 mod warm;
 
-pub(crate) use command::{Command, run};
+pub(crate) use command::{Verb, run};
 
 use anyhow::ensure;
 use clap::Args;
