@@ -3,20 +3,16 @@
 
 mod common;
 
-use common::{Running, Workshop, finish, wait_for};
+use common::{FIELDS, Running, Workshop, finish, table_rows, wait_for};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use twinge_contract::schema::Schema;
-use twinge_fit::read::{Format, RowReader};
-use twinge_fit::{Config, Table, train};
 
 const SECRET: &str = "a secret of twenty-four";
 
@@ -213,41 +209,9 @@ fn labels_are_on_disk_before_they_are_thanked_for() {
     assert_eq!(metric(&host, "twinge_labels_total"), 1.0);
 }
 
-const FIELDS: [&str; 3] = ["width", "height", "weight"];
-
-/// Rows of a table: what belongs together, with a few that do not, by a fixed rule.
-fn table_rows(count: usize) -> Vec<[f64; 3]> {
-    let mut state = 20_260_131_u64;
-    let mut next = || {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 11) as f64 / (1_u64 << 53) as f64
-    };
-    let row = |number: usize| {
-        let (a, b) = (next(), next());
-        if number % 97 == 96 { [a * 9.0, -b, 40.0 * a] } else { [a, a + 0.1 * b, a * b] }
-    };
-    (0..count).map(row).collect()
-}
-
 /// A host with a detector of rows that have neither entity nor time.
 fn table_host(workshop: &Workshop) -> Command {
-    let mut csv = FIELDS.join(",") + "\n";
-    for [a, b, c] in table_rows(4000) {
-        writeln!(csv, "{a},{b},{c}").unwrap();
-    }
-    let schema = Schema { numeric: FIELDS.map(String::from).into(), ..Schema::default() };
-    let config = Config {
-        name: "parts".into(),
-        version: "1".into(),
-        schema: schema.clone(),
-        ..Config::default()
-    };
-    let rows = RowReader::new(csv.as_bytes(), Format::Csv, &schema).unwrap();
-    let table = Table::read(rows, |_| {}).unwrap();
-    let trained = train(&table, &config.check().unwrap(), 1, &mut |_| true).unwrap();
-    let module = workshop.path("parts.wasm");
-    fs::write(&module, trained.module).unwrap();
+    let module = workshop.train_table();
     let mut host = Command::new(env!("CARGO_BIN_EXE_host"));
     host.arg("--allow-unsigned").arg("--module").arg(module).env("RUST_LOG", "info");
     host.arg("--state").arg(workshop.path("parts.state"));

@@ -68,14 +68,14 @@ run "rules" {
   }
 
   assert {
-    condition     = alltrue([for rule in azurerm_monitor_scheduled_query_rules_alert_v2.all : can(regex("docs/alerts.md#[a-z-]+", rule.description))])
+    condition     = alltrue([for rule in azurerm_monitor_scheduled_query_rules_alert_v2.all : can(regex("docs/operations.md#[a-z-]+", rule.description))])
     error_message = "each alert must say where it is told what to do"
   }
 
   assert {
     condition = alltrue([
       for rule in azurerm_monitor_scheduled_query_rules_alert_v2.all :
-      strcontains(file("../docs/alerts.md"), "### ${regex("docs/alerts.md#([a-z-]+)", rule.description)[0]}\n")
+      strcontains(lower(file("../docs/operations.md")), "### ${regex("docs/operations.md#([a-z-]+)", rule.description)[0]}\n")
     ])
     error_message = "what an alert names in docs/alerts.md must be there"
   }

@@ -296,7 +296,9 @@ fn runtime_from_another_folder() -> Result<Done> {
         fs::create_dir_all(to.parent().unwrap_or(&directory))?;
         fs::copy(root().join(file), &to).with_context(|| format!("cannot copy {file}"))?;
     }
-    let here = runtime_digest(&root(), &root().join("target/guest-here"))?;
+    // The one that everything here was built with.
+    build_programs("dev")?;
+    let here = newest_runtime(&bin().join("build"))?;
     let there = runtime_digest(&directory, &directory.join("target"))?;
     ensure!(here == there, "the runtime built here is {here}, in another folder {there}");
     tell(&format!("runtime {here} in both folders"));
@@ -307,10 +309,14 @@ fn runtime_from_another_folder() -> Result<Done> {
 fn runtime_digest(folder: &Path, target: &Path) -> Result<String> {
     let mut build = cargo(["check", "--quiet", "--package", "twinge-fit", "--target-dir"]);
     succeed(build.arg(target).current_dir(folder))?;
-    let builds = target.join("debug/build");
+    newest_runtime(&target.join("debug/build"))
+}
+
+/// The digest of the runtime that the latest build left.
+fn newest_runtime(builds: &Path) -> Result<String> {
     let mut found = None;
     for entry in
-        fs::read_dir(&builds).with_context(|| format!("cannot list {}", builds.display()))?
+        fs::read_dir(builds).with_context(|| format!("cannot list {}", builds.display()))?
     {
         let runtime = entry?.path().join("out/runtime.wasm");
         if let Ok(modified) = fs::metadata(&runtime).and_then(|metadata| metadata.modified()) {

@@ -65,6 +65,27 @@ impl Workshop {
         path
     }
 
+    /// An unsigned module for rows that have neither entity nor time.
+    pub fn train_table(&self) -> PathBuf {
+        let mut csv = FIELDS.join(",") + "\n";
+        for [a, b, c] in table_rows(4000) {
+            writeln!(csv, "{a},{b},{c}").unwrap();
+        }
+        let schema = Schema { numeric: FIELDS.map(String::from).into(), ..Schema::default() };
+        let config = Config {
+            name: "parts".into(),
+            version: "1".into(),
+            schema: schema.clone(),
+            ..Config::default()
+        };
+        let rows = RowReader::new(csv.as_bytes(), Format::Csv, &schema).unwrap();
+        let table = Table::read(rows, |_| {}).unwrap();
+        let trained = train(&table, &config.check().unwrap(), 1, &mut |_| true).unwrap();
+        let module = self.path("parts.wasm");
+        fs::write(&module, trained.module).unwrap();
+        module
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -96,6 +117,24 @@ impl Workshop {
     pub fn dead_letters(&self, name: &str) -> PathBuf {
         self.path(&format!("{name}.dead-letters.ndjson"))
     }
+}
+
+/// Fields of such rows.
+pub const FIELDS: [&str; 3] = ["width", "height", "weight"];
+
+/// Rows of a table: what belongs together, with a few that do not, by a fixed rule.
+pub fn table_rows(count: usize) -> Vec<[f64; 3]> {
+    let mut state = 20_260_131_u64;
+    let mut next = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 11) as f64 / (1_u64 << 53) as f64
+    };
+    let row = |number: usize| {
+        let (a, b) = (next(), next());
+        if number % 97 == 96 { [a * 9.0, -b, 40.0 * a] } else { [a, a + 0.1 * b, a * b] }
+    };
+    (0..count).map(row).collect()
 }
 
 fn params(seed: u64) -> Params {

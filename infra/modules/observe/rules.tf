@@ -7,12 +7,12 @@ locals {
   by_detector  = "AppRoleInstance, detector = tostring(Properties.detector)"
   by_sink      = "AppRoleInstance, sink = tostring(Properties.sink)"
   latest       = "summarize arg_max(TimeGenerated, Sum) by Name, ${local.by_runner}"
-  runbook_page = "docs/alerts.md"
+  runbook_page = "docs/operations.md"
 
   # A row of the answer is a thing to be told of.
   host_rules = {
     TwingeNoCheckpoint = {
-      severity = "high", window = "PT15M", periods = 2, runbook = "no-checkpoint"
+      severity = "high", window = "PT15M", periods = 2
       summary  = "events are scored and no checkpoint is taken"
       query    = <<-KQL
         AppMetrics
@@ -22,7 +22,7 @@ locals {
       KQL
     }
     TwingeDeadLetters = {
-      severity = "medium", window = "PT5M", periods = 2, runbook = "data-quality"
+      severity = "medium", window = "PT5M", periods = 2
       summary  = "more than 5 % of the events cannot be scored"
       query    = <<-KQL
         AppMetrics
@@ -32,7 +32,7 @@ locals {
       KQL
     }
     TwingeLagGrows = {
-      severity = "medium", window = "PT15M", periods = 1, runbook = "lag"
+      severity = "medium", window = "PT15M", periods = 1
       summary  = "events wait for more than a minute, and longer and longer"
       query    = <<-KQL
         AppMetrics
@@ -42,7 +42,7 @@ locals {
       KQL
     }
     TwingeMissedDeadlines = {
-      severity = "medium", window = "PT10M", periods = 1, runbook = "health"
+      severity = "medium", window = "PT10M", periods = 1
       summary  = "calls of a module take too long"
       query    = <<-KQL
         AppMetrics
@@ -52,7 +52,7 @@ locals {
       KQL
     }
     TwingeModuleReturned = {
-      severity = "high", window = "PT15M", periods = 1, runbook = "health"
+      severity = "high", window = "PT15M", periods = 1
       summary  = "a module was bad and was left for the one beside it"
       query    = <<-KQL
         AppMetrics
@@ -62,7 +62,7 @@ locals {
       KQL
     }
     TwingeSilentEntities = {
-      severity = "medium", window = "PT5M", periods = 1, runbook = "silence"
+      severity = "medium", window = "PT5M", periods = 1
       summary  = "entities stopped sending"
       query    = <<-KQL
         AppMetrics
@@ -72,7 +72,7 @@ locals {
       KQL
     }
     TwingeSinkFails = {
-      severity = "high", window = "PT5M", periods = 1, runbook = "health"
+      severity = "high", window = "PT5M", periods = 1
       summary  = "records cannot be written"
       query    = <<-KQL
         AppMetrics
@@ -82,7 +82,7 @@ locals {
       KQL
     }
     TwingeAlertsNotSent = {
-      severity = "high", window = "PT10M", periods = 1, runbook = "health"
+      severity = "high", window = "PT10M", periods = 1
       summary  = "alerts of a host do not reach whom they are for"
       query    = <<-KQL
         AppMetrics
@@ -92,7 +92,7 @@ locals {
       KQL
     }
     TwingeAlertsDropped = {
-      severity = "high", window = "PT10M", periods = 1, runbook = "health"
+      severity = "high", window = "PT10M", periods = 1
       summary  = "alerts of a host were given up"
       query    = <<-KQL
         AppMetrics
@@ -102,7 +102,7 @@ locals {
       KQL
     }
     TwingeDrift = {
-      severity = "medium", window = "PT5M", periods = 3, runbook = "drift"
+      severity = "medium", window = "PT5M", periods = 3
       summary  = "what a detector learned is not so any more"
       query    = <<-KQL
         AppMetrics
@@ -112,7 +112,7 @@ locals {
       KQL
     }
     TwingeDriftAlarms = {
-      severity = "medium", window = "PT1H", periods = 1, runbook = "drift"
+      severity = "medium", window = "PT1H", periods = 1
       summary  = "a detector drifts again and again"
       query    = <<-KQL
         AppMetrics
@@ -126,7 +126,7 @@ locals {
   # Nothing at all is a row as well.
   absent_rules = var.always_runs ? {
     TwingeAbsent = {
-      severity = "high", window = "PT5M", periods = 2, runbook = "health"
+      severity = "high", window = "PT5M", periods = 2
       summary  = "no host tells how many events it took"
       query    = <<-KQL
         AppMetrics
@@ -139,7 +139,7 @@ locals {
 
   job_rules = {
     JobFailed = {
-      severity = "medium", window = "PT15M", periods = 1, runbook = "health"
+      severity = "medium", window = "PT15M", periods = 1
       summary  = "a job failed: a retraining whose gates refused it, or keeping the lake"
       query    = <<-KQL
         ContainerAppSystemLogs
@@ -202,7 +202,7 @@ resource "azurerm_monitor_scheduled_query_rules_alert_v2" "all" {
 
   name                    = "${var.base_name}-${each.key}"
   display_name            = each.key
-  description             = "${each.value.summary} (${local.runbook_page}#${each.value.runbook})"
+  description             = "${each.value.summary} (${local.runbook_page}#${lower(each.key)})"
   resource_group_name     = var.resource_group_name
   location                = var.location
   scopes                  = [azurerm_log_analytics_workspace.this.id]

@@ -24,7 +24,11 @@ pub(crate) fn rules() -> Result<()> {
     succeed(test.current_dir(&folder).args(["test", "rules", "rules.test.yml"]))?;
     let rules = fs::read_to_string(folder.join("rules.yml"))?;
     let tests = fs::read_to_string(folder.join("rules.test.yml"))?;
+    let pages = fs::read_to_string(root().join("docs/operations.md"))?;
     for rule in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        let page = format!("docs/operations.md#{}", rule.to_lowercase());
+        ensure!(rules.contains(&page), "rule {rule} does not name {page} as its runbook");
+        ensure!(pages.contains(&format!("\n### {rule}\n")), "docs/operations.md has no {rule}");
         for case in ["fires", "stays quiet"] {
             ensure!(
                 tests.contains(&format!("- name: {rule} {case}\n")),
