@@ -15,6 +15,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema as ArrowSchema, TimeUnit};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use twinge_contract::event::Attributes;
 use twinge_contract::schema::Schema;
 
 /// The columns that a detector's schema gives.
@@ -71,6 +72,13 @@ pub struct Row {
     pub numbers: Vec<f64>,
     /// Categories by [`Fields::categorical`].
     pub categories: Vec<Option<String>>,
+}
+
+impl Row {
+    /// The attributes that came beside the event.
+    pub fn attributes(&self) -> Option<Attributes> {
+        serde_json::from_str(self.attributes.as_deref()?).ok()
+    }
 }
 
 /// Where rows come from.

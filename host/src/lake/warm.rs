@@ -1,7 +1,6 @@
 //! The events of a partition from before a detector's beginning, out of the lake.
 
 use std::collections::BTreeMap;
-use twinge_contract::event::Attributes;
 use twinge_lake::{FileFacts, Lake, LakeError, Range, Row};
 use twinge_runner::{Arrival, Place};
 
@@ -58,12 +57,11 @@ async fn of_detector(
 }
 
 fn arrival(row: Row) -> Arrival {
-    let attributes = row.attributes.and_then(|text| serde_json::from_str::<Attributes>(&text).ok());
     Arrival {
         offset: row.offset,
         ingested_ms: row.ingested_ms,
         key: row.key,
-        attributes,
+        attributes: row.attributes(),
         bytes: row.event,
     }
 }

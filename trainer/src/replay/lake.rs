@@ -11,7 +11,6 @@ use crate::words::{count, many};
 use crate::{print, tell};
 use anyhow::{Result, bail};
 use serde_json::json;
-use twinge_contract::event::Attributes;
 use twinge_contract::verdict::Verdict;
 use twinge_engine::Module;
 use twinge_lake::{Lake, Place, Range, Row};
@@ -78,12 +77,11 @@ async fn past(lake: &Lake, detector: &str, of: &Place, until: &Row) -> Result<Ve
 }
 
 fn arrival(row: Row) -> Arrival {
-    let attributes = row.attributes.and_then(|text| serde_json::from_str::<Attributes>(&text).ok());
     Arrival {
         offset: row.offset,
         ingested_ms: row.ingested_ms,
         key: row.key,
-        attributes,
+        attributes: row.attributes(),
         bytes: row.event,
     }
 }
