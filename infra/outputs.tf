@@ -92,7 +92,7 @@ output "network_id" {
 
 output "dns_zones" {
   description = "Zones to be linked with networks that are peered; none where there is no network."
-  value       = local.is_private ? module.endpoints[0].zone_names : []
+  value       = local.is_private ? setunion(module.endpoints[0].zone_names, module.compute.zone_names) : []
 }
 
 output "logs_workspace_id" {

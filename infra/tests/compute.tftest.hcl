@@ -97,9 +97,9 @@ run "hosts" {
 
   assert {
     condition = { for variable in jsondecode(azurerm_resource_group_template_deployment.host["this"].template_content).resources[0].properties.template.containers[0].env : variable.name => variable.value } == merge(
-      tomap(var.host_environment), { AZURE_CLIENT_ID = "00000000-0000-0000-0000-0000000000c1" }
+      tomap(var.host_environment), { AZURE_CLIENT_ID = "00000000-0000-0000-0000-0000000000c1", OTEL_EXPORTER_OTLP_ENDPOINT = "http://127.0.0.1:4318" }
     )
-    error_message = "the host must get the settings that are told, and who it is"
+    error_message = "the host must get the settings that are told, who it is, and where the collector is"
   }
 
   assert {
@@ -122,10 +122,28 @@ run "hosts" {
 
   assert {
     condition = (
-      jsondecode(jsondecode(azurerm_resource_group_template_deployment.host["this"].template_content).resources[0].properties.template.containers[1].env[0].value).receivers.prometheus.config.scrape_configs[0].metric_relabel_configs[0].regex
-      == "twinge_events_total|twinge_lag_seconds"
+      jsondecode(jsondecode(azurerm_resource_group_template_deployment.host["this"].template_content).resources[0].properties.template.containers[1].env[0].value).receivers.otlp.protocols.http.endpoint
+      == "127.0.0.1:4318"
+    )
+    error_message = "the collector must listen where the host sends, and to nobody outside of the replica"
+  }
+
+  assert {
+    condition = (
+      jsondecode(jsondecode(azurerm_resource_group_template_deployment.host["this"].template_content).resources[0].properties.template.containers[1].env[0].value).processors.filter.metrics.include
+      == { match_type = "strict", metric_names = ["twinge_events_total", "twinge_lag_seconds"] }
     )
     error_message = "the collector must keep the metrics that rules name, and no others"
+  }
+
+  # In this order: what is not kept costs nothing further on, and of each replica its own counts are told apart.
+  assert {
+    condition = (
+      jsondecode(jsondecode(azurerm_resource_group_template_deployment.host["this"].template_content).resources[0].properties.template.containers[1].env[0].value).service.pipelines.metrics
+      == { receivers = ["otlp"], processors = ["memory_limiter", "filter", "resource", "cumulativetodelta", "batch"], exporters = ["azuremonitor"] }
+      && jsondecode(jsondecode(azurerm_resource_group_template_deployment.host["this"].template_content).resources[0].properties.template.containers[1].env[0].value).processors.cumulativetodelta.initial_value == "keep"
+    )
+    error_message = "counts must leave as what was added, from the first on: rules sum them"
   }
 
   assert {

@@ -79,7 +79,7 @@ run "programs" {
   # A condition whose brackets do not match is refused by Azure alone.
   assert {
     condition = alltrue([
-      for role in concat(values(azurerm_role_assignment.programs), values(azurerm_role_assignment.pipelines)) :
+      for role in concat(values(azurerm_role_assignment.programs), values(azurerm_role_assignment.pipelines), values(azurerm_role_assignment.operators)) :
       length(regexall("[(]", role.condition)) == length(regexall("[)]", role.condition)) && length(regexall("{", role.condition)) == length(regexall("}", role.condition))
       if role.condition != null
     ])
@@ -99,12 +99,23 @@ run "people_and_workflows" {
       ann-dead-letters = "Azure Event Hubs Data Receiver on EventHub/namespaces/n/eventhubs/dead-letters"
       ann-alerts       = "Azure Event Hubs Data Receiver on EventHub/namespaces/n/eventhubs/alerts"
       ann-registry     = "Storage Blob Data Contributor on Storage/storageAccounts/reg/blobServices/default/containers/registry"
-      ann-lake         = "Storage Blob Data Reader on Storage/storageAccounts/lake/blobServices/default/containers/lake"
+      ann-lake         = "Storage Blob Data Contributor on Storage/storageAccounts/lake/blobServices/default/containers/lake"
       ann-images       = "AcrPush on ContainerRegistry/registries/images"
       ann-keys         = "Key Vault Secrets Officer on KeyVault/vaults/vault"
       ann-site         = "Storage Blob Data Contributor on Storage/storageAccounts/site/blobServices/default/containers/$web"
     }
     error_message = "operators may do what docs/deployment.md has them do, and nothing else"
+  }
+
+  assert {
+    condition = (
+      strcontains(azurerm_role_assignment.operators["ann-lake"].condition, ":path] StringLike '_labels/*'")
+      && strcontains(azurerm_role_assignment.operators["ann-lake"].condition, ":path] StringLike '_datasets/*'")
+      && strcontains(azurerm_role_assignment.operators["ann-lake"].condition, "AND (!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete'})")
+      && azurerm_role_assignment.operators["ann-lake"].condition_version == "2.0"
+      && alltrue([for key, role in azurerm_role_assignment.operators : role.condition == null if key != "ann-lake"])
+    )
+    error_message = "of the lake, people write labels and datasets, and neither rows nor the manifest; they delete nothing"
   }
 
   assert {

@@ -90,7 +90,10 @@ run "everything" {
   }
 
   assert {
-    condition     = length(output.dns_zones) >= 10 && contains(output.dns_zones, "privatelink.servicebus.windows.net")
+    condition = (
+      length(output.dns_zones) >= 10 && contains(output.dns_zones, "privatelink.servicebus.windows.net")
+      && anytrue([for zone in output.dns_zones : endswith(output.rights_url, ".${zone}")])
+    )
     error_message = "peered networks must be told the zones in which the endpoints are found"
   }
 

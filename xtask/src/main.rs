@@ -3,6 +3,7 @@
 //! `cargo xtask demo` shows the whole path on real input, `cargo xtask test` is everything that
 //! must pass.
 
+mod bench;
 #[cfg(feature = "web")]
 mod bindings;
 mod demo;
@@ -73,6 +74,8 @@ enum Bench {
     Fleet(fleet::Arguments),
     /// Training and scoring in Chromium, and how responsive the page stays.
     Page(page::bench::Arguments),
+    /// A forest in wasmtime, beside the same forest in other programs.
+    Scoring(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Verb::Bench { bench: Bench::Edge(arguments) } => edge::run(&arguments),
         Verb::Bench { bench: Bench::Fleet(arguments) } => fleet::bench(&arguments),
         Verb::Bench { bench: Bench::Page(arguments) } => page::bench::run(&arguments),
+        Verb::Bench { bench: Bench::Scoring(arguments) } => bench::run(&arguments),
         Verb::Page { verb } => page::run(&verb),
         Verb::Devices { verb } => devices::run(&verb),
         Verb::Quality(arguments) => quality::run(&arguments),

@@ -4,32 +4,22 @@
 # This is a template because the provider has no `identity` on a scaling rule (docs/decisions/0042): with
 # keys off, KEDA has to look at hub and checkpoints as somebody.
 locals {
+  # Who the host is, and the collector beside it, are known here alone: on somebody's own machine a host has neither.
   host_variables = merge(var.host_environment, {
-    AZURE_CLIENT_ID = var.identities["host"].client_id
+    AZURE_CLIENT_ID             = var.identities["host"].client_id
+    OTEL_EXPORTER_OTLP_ENDPOINT = "http://${local.collector_address}"
   })
 
   port = tonumber(split(":", var.host_environment["TWINGE_LISTEN"])[1])
 
-  collector_cpu = 0.25
+  collector_cpu     = 0.25
+  collector_address = "127.0.0.1:4318"
 
-  # JSON is YAML too. What comes as a growing count leaves as what was added, so that queries can sum.
+  # JSON is YAML too. The host sends all of its metrics every minute, by the names of /metrics; those that nobody
+  # asks for end here. What comes as a growing count leaves as what was added, so that queries can sum. A count is
+  # told from its first value on: that of a first dead letter or a first failure is 1 and not 0, and would be lost.
   collector_settings = jsonencode({
-    receivers = {
-      prometheus = {
-        config = {
-          scrape_configs = [{
-            job_name        = "host"
-            scrape_interval = "60s"
-            static_configs  = [{ targets = ["127.0.0.1:${local.port}"] }]
-            metric_relabel_configs = [{
-              source_labels = ["__name__"]
-              regex         = join("|", var.metrics)
-              action        = "keep"
-            }]
-          }]
-        }
-      }
-    }
+    receivers = { otlp = { protocols = { http = { endpoint = local.collector_address } } } }
     processors = {
       memory_limiter = { check_interval = "1s", limit_mib = 400 }
       resource = {
@@ -38,7 +28,8 @@ locals {
           { key = "service.instance.id", value = "$${env:CONTAINER_APP_REPLICA_NAME}", action = "upsert" },
         ]
       }
-      cumulativetodelta = {}
+      filter            = { metrics = { include = { match_type = "strict", metric_names = var.metrics } } }
+      cumulativetodelta = { initial_value = "keep" }
       batch             = {}
     }
     exporters = { azuremonitor = {} }
@@ -46,8 +37,8 @@ locals {
       telemetry = { metrics = { level = "none" } }
       pipelines = {
         metrics = {
-          receivers  = ["prometheus"]
-          processors = ["memory_limiter", "resource", "cumulativetodelta", "batch"]
+          receivers  = ["otlp"]
+          processors = ["memory_limiter", "filter", "resource", "cumulativetodelta", "batch"]
           exporters  = ["azuremonitor"]
         }
       }

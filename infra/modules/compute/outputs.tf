@@ -8,6 +8,11 @@ output "default_domain" {
   value       = azurerm_container_app_environment.this.default_domain
 }
 
+output "zone_names" {
+  description = "The zone in DNS of the programs' names; none where names are public."
+  value       = azurerm_private_dns_zone.programs[*].name
+}
+
 output "host_ids" {
   description = "The app of hosts; none until images are there."
   value       = [for key in keys(local.programs) : "${var.resource_group_id}/providers/Microsoft.App/containerApps/${var.base_name}-host"]

@@ -25,6 +25,8 @@ locals {
     publish = "((${local.writes}) OR (${local.path} StringNotLike 'fleet/*' AND ${local.path} StringNotLike 'trust/*')) AND (${local.deletes})"
     # Reads everything, writes datasets, deletes nothing.
     datasets = "((${local.writes}) OR (${local.path} StringLike '_datasets/*')) AND (${local.deletes})"
+    # Reads everything, writes datasets and what people say of verdicts, deletes nothing.
+    labels = "((${local.writes}) OR (${local.path} StringLike '_labels/*' OR ${local.path} StringLike '_datasets/*')) AND (${local.deletes})"
     # Reads everything, writes and deletes whatever is no dataset.
     rows = "((${local.writes} AND ${local.deletes}) OR (${local.path} StringNotLike '_datasets/*'))"
   }
@@ -86,16 +88,17 @@ locals {
 
   of_operators = merge(
     {
-      events       = { role = local.sender, scope = var.hub_ids["events"] }
-      verdicts     = { role = local.receiver, scope = var.hub_ids["verdicts"] }
-      dead-letters = { role = local.receiver, scope = var.hub_ids["dead-letters"] }
-      alerts       = { role = local.receiver, scope = var.hub_ids["alerts"] }
-      registry     = { role = local.contributor, scope = var.container_ids["registry"] }
-      lake         = { role = "Storage Blob Data Reader", scope = var.container_ids["lake"] }
-      images       = { role = "AcrPush", scope = var.image_registry_id }
-      keys         = { role = "Key Vault Secrets Officer", scope = var.vault_id }
+      events       = { role = local.sender, scope = var.hub_ids["events"], condition = null }
+      verdicts     = { role = local.receiver, scope = var.hub_ids["verdicts"], condition = null }
+      dead-letters = { role = local.receiver, scope = var.hub_ids["dead-letters"], condition = null }
+      alerts       = { role = local.receiver, scope = var.hub_ids["alerts"], condition = null }
+      registry     = { role = local.contributor, scope = var.container_ids["registry"], condition = null }
+      # They label by a host on their own machine, and retrain by hand (docs/deployment.md).
+      lake   = { role = local.contributor, scope = var.container_ids["lake"], condition = "labels" }
+      images = { role = "AcrPush", scope = var.image_registry_id, condition = null }
+      keys   = { role = "Key Vault Secrets Officer", scope = var.vault_id, condition = null }
     },
-    var.has_site ? { site = { role = local.contributor, scope = var.site_container_id } } : {},
+    var.has_site ? { site = { role = local.contributor, scope = var.site_container_id, condition = null } } : {},
   )
 
   operators = merge([
@@ -165,4 +168,6 @@ resource "azurerm_role_assignment" "operators" {
   role_definition_name = each.value.role
   principal_id         = each.value.id
   description          = "who operates this"
+  condition            = each.value.condition == null ? null : local.conditions[each.value.condition]
+  condition_version    = each.value.condition == null ? null : "2.0"
 }
