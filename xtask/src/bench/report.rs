@@ -17,20 +17,21 @@ pub(super) struct Report<'a> {
 impl Report<'_> {
     /// Medians, and how many times as long each takes as the module in wasmtime.
     pub(super) fn table(&self) -> String {
-        let mut table = String::from("| ns a row |");
-        for batch in BATCHES {
-            table += &format!(" batch {batch} | times |");
-        }
-        table += "\n|---|---|---|---|---|---|---|\n";
+        let cells = |cell: &dyn Fn(usize) -> String| BATCHES.map(cell).join(" | ");
+        let head = cells(&|batch| format!("batch {batch} | times"));
+        let mut lines = vec![
+            format!("| ns a row | {head} |"),
+            format!("|---{}|", "|---|---".repeat(BATCHES.len())),
+        ];
         for who in ["wasmtime", "native"].into_iter().chain(PEERS) {
-            table += &format!("| {who} |");
-            for batch in BATCHES {
+            let row = cells(&|batch| {
                 let (own, ours) = (self.median(who, batch), self.median("wasmtime", batch));
-                table += &format!(" {own:.0} | {:.2} |", own / ours);
-            }
-            table.push('\n');
+                format!("{own:.0} | {:.2}", own / ours)
+            });
+            lines.push(format!("| {who} | {row} |"));
         }
-        table
+        lines.push(String::new());
+        lines.join("\n")
     }
 
     fn median(&self, who: &str, batch: usize) -> f64 {
