@@ -48,8 +48,9 @@ impl SharedForest {
         })
     }
 
-    /// A module whose only detector is this forest, on inputs as they are.
-    pub(super) fn module(&self, queries: &Queries) -> Result<Vec<u8>> {
+    /// A module whose only detector is this forest, on inputs as they are. Without `alarms` no row raises one:
+    /// an alarm is explained, which takes as long as a score for each field, and nobody else does that.
+    pub(super) fn module(&self, queries: &Queries, alarms: bool) -> Result<Vec<u8>> {
         let names: Vec<String> = (0..self.features).map(|field| format!("x{field}")).collect();
         let schema = Schema { numeric: names.clone(), ..Schema::default() };
         let detector = DetectorSettings {
@@ -68,11 +69,11 @@ impl SharedForest {
         let rows = RowReader::new(csv.as_bytes(), Format::Csv, &config.written.schema)?;
         let table = Table::read(rows, |_| {})?;
         let trained = train(&table, &config, 1, &mut |_| true)?;
-        self.put_into(&trained.model, &trained.manifest.to_json())
+        self.put_into(&trained.model, &trained.manifest.to_json(), alarms)
     }
 
     /// A trained model with this forest in place of its own.
-    fn put_into(&self, words: &[u64], manifest: &[u8]) -> Result<Vec<u8>> {
+    fn put_into(&self, words: &[u64], manifest: &[u8], alarms: bool) -> Result<Vec<u8>> {
         let mut model = Model::parse(as_bytes(words)).map_err(|error| anyhow!("{error}"))?;
         let blocks = self.trees.len() * forest::blocks(self.depth);
         let mut thresholds = vec![[forest::key(f32::INFINITY); BLOCK_PLACES]; blocks];
@@ -95,6 +96,9 @@ impl SharedForest {
             features: &features,
             leaves: &leaves,
         };
+        if !alarms {
+            model.calibration.threshold = f64::MAX;
+        }
         let numbers = vec![[0.0, 1.0]; self.features];
         model.pipeline.numbers = &numbers;
         let plain: Vec<[f64; 3]> = model

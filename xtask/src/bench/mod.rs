@@ -24,6 +24,9 @@ const BATCHES: [usize; 3] = [1, 64, 4096];
 /// Others that score the same forest; the first is ours in wasmtime, the second the native one.
 const PEERS: [&str; 5] = ["sklearn", "onnxruntime", "onnxruntime-ensemble", "gtil", "tl2cgen"];
 
+/// The same with the alarms of the queries, one row in fifty, explained.
+const EXPLAINING: &str = "wasmtime, alarms explained";
+
 /// A forest in wasmtime, beside the same forest in other programs.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -64,7 +67,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Peers::start(&place, arguments.trees, arguments.features)?.map_err(anyhow::Error::msg)?;
     let shared = SharedForest::read(&place)?;
     let queries = Queries::read(&place, shared.features)?;
-    let module = shared.module(&queries)?;
+    let module = shared.module(&queries, false)?;
+    let mut explaining = Ours::new(shared.module(&queries, true)?)?;
     tell(&format!("the module of this forest has {} bytes", module.len()));
     let mut ours = Ours::new(module.clone())?;
     let native = NativeForest::new(&shared);
@@ -77,6 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             let mut note =
                 |who: &str, ns: f64| measured.entry((who.to_owned(), batch)).or_default().push(ns);
             note("wasmtime", timed(time, batch, |from| ours.score(&queries, from, batch))?);
+            note(EXPLAINING, timed(time, batch, |from| explaining.score(&queries, from, batch))?);
             note(
                 "native",
                 timed(time, batch, |from| {

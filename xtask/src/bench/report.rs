@@ -1,6 +1,6 @@
 //! What a run gave, as a table and as a page.
 
-use super::{Arguments, BATCHES, Measured, PEERS};
+use super::{Arguments, BATCHES, EXPLAINING, Measured, PEERS};
 use crate::run::{output, root};
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
@@ -23,7 +23,7 @@ impl Report<'_> {
             format!("| ns a row | {head} |"),
             format!("|---{}|", "|---|---".repeat(BATCHES.len())),
         ];
-        for who in ["wasmtime", "native"].into_iter().chain(PEERS) {
+        for who in ["wasmtime", EXPLAINING, "native"].into_iter().chain(PEERS) {
             let row = cells(&|batch| {
                 let (own, ours) = (self.median(who, batch), self.median("wasmtime", batch));
                 format!("{own:.0} | {:.2}", own / ours)
