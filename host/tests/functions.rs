@@ -5,6 +5,8 @@
 mod common;
 
 use common::{FIELDS, Workshop, finish, table_rows, wait_for};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::path::Path;
@@ -39,15 +41,14 @@ impl Handler {
         ureq::get(format!("http://127.0.0.1:{}/", self.port)).call().map(drop)
     }
 
-    fn invoke(&self, body: &Value) -> (u16, Value) {
+    fn invoke(&self, body: &Value) -> (u16, String) {
         let agent: ureq::Agent =
             ureq::Agent::config_builder().http_status_as_error(false).build().into();
         let url = format!("http://127.0.0.1:{}/score", self.port);
         let answer =
             agent.post(url).content_type("application/json").send(body.to_string()).unwrap();
         let status = answer.status().as_u16();
-        let text = answer.into_body().read_to_string().unwrap();
-        (status, serde_json::from_str(&text).unwrap())
+        (status, answer.into_body().read_to_string().unwrap())
     }
 
     fn stop(mut self) {
@@ -89,6 +90,39 @@ fn event(row: &[f64; 3]) -> String {
     json!({ a: row[0], b: row[1], c: row[2] }).to_string()
 }
 
+/// What does not follow from where an event comes from, to the letter.
+#[derive(Debug, PartialEq, Deserialize)]
+struct Letters {
+    data: Judgement,
+}
+
+#[derive(Debug, Deserialize)]
+struct Judgement {
+    score: Box<RawValue>,
+    attribution: Option<Box<RawValue>>,
+}
+
+impl PartialEq for Judgement {
+    fn eq(&self, other: &Self) -> bool {
+        let shares =
+            |judgement: &Self| judgement.attribution.as_ref().map(|shares| shares.get().to_owned());
+        self.score.get() == other.score.get() && shares(self) == shares(other)
+    }
+}
+
+fn letters(answer: &str) -> Vec<Letters> {
+    #[derive(Deserialize)]
+    struct Answer {
+        #[serde(rename = "Outputs")]
+        outputs: Outputs,
+    }
+    #[derive(Deserialize)]
+    struct Outputs {
+        verdicts: Vec<Letters>,
+    }
+    serde_json::from_str::<Answer>(answer).unwrap().outputs.verdicts
+}
+
 fn rows(workshop: &Workshop) -> u64 {
     let mut host = Command::new(env!("CARGO_BIN_EXE_host"));
     let told = finish(host.args(["lake", "list", "--lake"]).arg(workshop.path("lake")));
@@ -115,11 +149,8 @@ fn batches_are_scored_as_a_host_scores_them_and_lie_in_the_lake_once() {
     host.arg("--dead-letters").arg(workshop.dead_letters("host"));
     assert!(finish(&mut host).status.success());
     let text = std::fs::read_to_string(workshop.verdicts("host")).unwrap();
-    let of_host: Vec<u64> = text
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap())
-        .map(|verdict| verdict["data"]["score"].as_f64().unwrap().to_bits())
-        .collect();
+    let of_host: Vec<Letters> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
 
     let handler = Handler::start(&workshop, &module);
     let (first, second) = events.split_at(120);
@@ -130,21 +161,19 @@ fn batches_are_scored_as_a_host_scores_them_and_lie_in_the_lake_once() {
     assert_eq!(one, again);
     let (status, two) = handler.invoke(&batch(second, 160));
     assert_eq!(status, 200, "{two}");
-    let verdicts = |answer: &Value| answer["Outputs"]["verdicts"].as_array().unwrap().clone();
-    let scored: Vec<u64> = verdicts(&one)
-        .iter()
-        .chain(&verdicts(&two))
-        .map(|verdict| verdict["data"]["score"].as_f64().unwrap().to_bits())
-        .collect();
+    let scored: Vec<Letters> =
+        [&one, &two].into_iter().flat_map(|answer| letters(answer)).collect();
     assert_eq!(scored, of_host);
-    assert_eq!(verdicts(&one)[0]["data"]["origin"]["offset"], 40);
-    assert_eq!(one["Outputs"]["deadLetters"], json!([]));
-    assert_eq!(two["Outputs"]["deadLetters"].as_array().unwrap().len(), 1);
+    let read = |answer: &str| serde_json::from_str::<Value>(answer).unwrap()["Outputs"].clone();
+    let (one, two) = (read(&one), read(&two));
+    assert_eq!(one["verdicts"][0]["data"]["origin"]["offset"], 40);
+    assert_eq!(one["deadLetters"], json!([]));
+    assert_eq!(two["deadLetters"].as_array().unwrap().len(), 1);
     wait_for("the lake to have them, though no batch follows", || rows(&workshop) == 301);
 
     let (status, told) = handler.invoke(&json!({ "Data": { "req": {} }, "Metadata": {} }));
     assert_eq!(status, 400);
-    assert!(told["Logs"][0].as_str().unwrap().contains("sequence numbers"), "{told}");
+    assert!(told.contains("sequence numbers"), "{told}");
     handler.stop();
     assert_eq!(rows(&workshop), 301);
 }

@@ -15,7 +15,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use payload::{Invocation, PayloadError};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use std::collections::{BTreeMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -44,7 +45,18 @@ const BODY_BYTES_MAX: usize = 256 << 20;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What an invocation is answered with.
-type Outputs = BTreeMap<&'static str, Vec<Value>>;
+///
+/// Records are text, to the letter as a host writes them: one id has one record.
+type Outputs = BTreeMap<&'static str, Vec<Box<RawValue>>>;
+
+/// The answer, in the words of Functions.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answer {
+    outputs: Outputs,
+    logs: Vec<String>,
+    return_value: Option<()>,
+}
 
 /// The handler.
 struct Handler {
@@ -144,10 +156,8 @@ async fn invoke(
     Path(function): Path<String>,
     body: Bytes,
 ) -> Response {
-    let (status, answer) = match handler.handle(&body).await {
-        Ok(outputs) => {
-            (StatusCode::OK, json!({ "Outputs": outputs, "Logs": [], "ReturnValue": null }))
-        }
+    let (status, outputs, logs) = match handler.handle(&body).await {
+        Ok(outputs) => (StatusCode::OK, outputs, Vec::new()),
         Err(error) => {
             let reason = chain(error.as_ref());
             tracing::error!(
@@ -158,10 +168,12 @@ async fn invoke(
             let is_theirs = error.is::<PayloadError>();
             let status =
                 if is_theirs { StatusCode::BAD_REQUEST } else { StatusCode::INTERNAL_SERVER_ERROR };
-            (status, json!({ "Outputs": {}, "Logs": [reason], "ReturnValue": null }))
+            (status, Outputs::new(), vec![reason])
         }
     };
-    (status, [(header::CONTENT_TYPE, "application/json")], answer.to_string()).into_response()
+    let answer = Answer { outputs, logs, return_value: None };
+    let answer = serde_json::to_string(&answer).expect("an answer holds nothing that JSON lacks");
+    (status, [(header::CONTENT_TYPE, "application/json")], answer).into_response()
 }
 
 impl Handler {
@@ -222,21 +234,20 @@ impl Outlets {
 
     fn take(&mut self, invocation: &Invocation, records: &[Record], outputs: &mut Outputs) {
         for (arrival, record) in invocation.arrivals.iter().zip(records) {
-            let (name, finding, value) = match record {
+            let (name, finding, json) = match record {
                 Record::Verdict(verdict) => {
-                    ("verdicts", Finding::Verdict(verdict, arrival), serde_json::to_value(verdict))
+                    ("verdicts", Finding::Verdict(verdict, arrival), to_raw_value(verdict))
                 }
-                Record::DeadLetter(letter) => (
-                    "deadLetters",
-                    Finding::DeadLetter(letter, arrival),
-                    serde_json::to_value(letter),
-                ),
+                Record::DeadLetter(letter) => {
+                    ("deadLetters", Finding::DeadLetter(letter, arrival), to_raw_value(letter))
+                }
                 Record::Duplicate => continue,
             };
-            let value = value.expect("a record holds nothing that JSON lacks");
-            let json = value.to_string().into_bytes();
-            self.all.iter_mut().for_each(|outlet| outlet.take(&finding, &json));
-            outputs.entry(name).or_default().push(value);
+            let json = json.expect("a record holds nothing that JSON lacks");
+            for outlet in &mut self.all {
+                outlet.take(&finding, json.get().as_bytes());
+            }
+            outputs.entry(name).or_default().push(json);
         }
     }
 

@@ -60,8 +60,8 @@ fn arrival(row: Row) -> Arrival {
     Arrival {
         offset: row.offset,
         ingested_ms: row.ingested_ms,
-        key: row.key,
         attributes: row.attributes(),
+        key: row.key,
         bytes: row.event,
     }
 }

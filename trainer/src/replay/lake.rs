@@ -10,7 +10,7 @@ use crate::table::one_line;
 use crate::words::{count, many};
 use crate::{print, tell};
 use anyhow::{Result, bail};
-use serde_json::json;
+use serde::Serialize;
 use twinge_contract::verdict::Verdict;
 use twinge_engine::Module;
 use twinge_lake::{Lake, Place, Range, Row};
@@ -18,6 +18,20 @@ use twinge_runner::{Arrival, Record, Runner};
 
 /// Beginnings of a memory that are tried where the whole past gives another score.
 const BEGINNINGS_TRIED: usize = 256;
+
+/// What is told as JSON; the verdict to the letter as it was told then.
+#[derive(Serialize)]
+struct Told<'a> {
+    id: &'a str,
+    identical: bool,
+    events: usize,
+    events_in_lake: usize,
+    partition: &'a str,
+    offset: u64,
+    entity: Option<&'a str>,
+    score_bits: String,
+    verdict: &'a Verdict,
+}
 
 /// `trainer replay --lake`.
 pub(super) async fn run(arguments: &Arguments, place: &str) -> Result<()> {
@@ -80,8 +94,8 @@ fn arrival(row: Row) -> Arrival {
     Arrival {
         offset: row.offset,
         ingested_ms: row.ingested_ms,
-        key: row.key,
         attributes: row.attributes(),
+        key: row.key,
         bytes: row.event,
     }
 }
@@ -122,11 +136,17 @@ fn report(
 ) -> Result<()> {
     let data = &verdict.data;
     if arguments.json {
-        let object = json!({
-            "id": row.id, "identical": true, "events": seen, "events_in_lake": past,
-            "partition": of.partition, "offset": row.offset, "entity": row.entity,
-            "score_bits": format!("{:016x}", data.score.to_bits()), "verdict": verdict,
-        });
+        let object = Told {
+            id: &row.id,
+            identical: true,
+            events: seen,
+            events_in_lake: past,
+            partition: &of.partition,
+            offset: row.offset,
+            entity: row.entity.as_deref(),
+            score_bits: format!("{:016x}", data.score.to_bits()),
+            verdict,
+        };
         print(&serde_json::to_string_pretty(&object)?);
         return Ok(());
     }
