@@ -58,7 +58,7 @@ color:#1b1f24;background:#fff}\
 h1{font-size:1.6rem}h2{font-size:1.2rem;margin-top:2rem}\
 table{border-collapse:collapse;width:100%}\
 th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #d0d7de;\
-overflow-wrap:anywhere;vertical-align:top}\
+overflow-wrap:anywhere;vertical-align:top;min-width:3.5rem}\
 .good{color:#116329}.bad{color:#b3261e}.none{color:#57606a}\
 .outcome{font-size:1.1rem;font-weight:600;padding:.6rem .8rem;border-left:4px solid}\
 figure{margin:1rem 0}svg{max-width:100%;height:auto}\
