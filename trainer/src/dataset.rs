@@ -105,7 +105,7 @@ pub(crate) fn run(verb: &Verb) -> Result<()> {
                 let strata = strata(&dataset, *by_entity);
                 let settings = settings(*rows_max, *seed, strata, *anomalies, Names::default());
                 let mut sample = Sample::new(settings);
-                draw(&lake, &dataset, |place, row| sample.add(place, &row)).await?;
+                draw(&lake, &dataset, |place, row| sample.add(place, row)).await?;
                 let sample = some_rows(sample)?;
                 let rows = sample.rows();
                 std::fs::write(out, sample.into_ndjson())
@@ -195,7 +195,7 @@ impl Recent {
                     let entity = row.entity.clone().unwrap_or_default();
                     events.insert(row.id.clone(), (entity, row.time_ms.unwrap_or_default()));
                 }
-                sample.add(place, &row);
+                sample.add(place, row);
             };
             draw(&lake, &dataset, look).await?;
             let labels = said.resolve(detector, &events, false)?;
@@ -255,7 +255,7 @@ pub(crate) fn sample(
         let strata = strata(&dataset, schema.entity.is_some());
         let mut sample =
             Sample::new(settings(rows_max, seed, strata, anomalies, Names::from(schema)));
-        draw(&lake, &dataset, |place, row| sample.add(place, &row)).await?;
+        draw(&lake, &dataset, |place, row| sample.add(place, row)).await?;
         let sample = some_rows(sample)?;
         let (rows, flagged) = (sample.rows(), sample.anomalies);
         tell(&format!("{rows} of {} rows; {flagged} were flagged as anomalies", dataset.rows));

@@ -2,7 +2,7 @@
 //! `trainer publish` to being scored in shadow on each of them.
 
 use crate::hubs::peers::Azurite;
-use crate::hubs::{Process, wait_for};
+use crate::hubs::{Process, http_address, wait_for};
 use crate::run::{build_programs, output, root, tell};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -191,7 +191,7 @@ impl<'a> Fleet<'a> {
         let mut address = None;
         wait_for("an agent to listen", || {
             process.check()?;
-            address = address_of(&process.log_text());
+            address = http_address(&process.log_text());
             Ok(address.is_some())
         })?;
         Ok(Agent { process, address: address.unwrap_or_default() })
@@ -261,14 +261,6 @@ impl Agent {
         let scored = runner["comparison"]["other"]["events"].as_u64().unwrap_or_default();
         Ok(runner["candidate"] == digest && scored > 0)
     }
-}
-
-/// The address that an agent's log tells.
-fn address_of(log: &str) -> Option<String> {
-    log.lines().find_map(|line| {
-        let entry: Value = serde_json::from_str(line).ok()?;
-        entry["fields"]["address"].as_str().map(str::to_owned)
-    })
 }
 
 /// A detector for generated sensors, without its version.

@@ -26,7 +26,7 @@ impl LabelJournal {
     pub async fn open(lake: Lake, first_line: &[u8]) -> Result<Self, LakeError> {
         let folder = format!("{FOLDER}/{}", &digest(first_line)[..16]);
         let ends = lake.list(&folder).await?;
-        let kept = ends.iter().filter_map(|path| end_of(path)).max().unwrap_or(0);
+        let kept = ends.iter().filter_map(|path| Some(parts_of(path)?.2)).max().unwrap_or(0);
         Ok(Self { lake, folder, kept })
     }
 
@@ -50,11 +50,25 @@ impl LabelJournal {
 }
 
 impl Lake {
-    /// Every line of every journal of labels, the journals one after the other.
+    /// Every line of every journal of labels, the journals one after the other. A piece whose writing was
+    /// answered by an error may be there all the same, and a longer one that begins where it does: what
+    /// both cover is told once.
     pub async fn labels(&self) -> Result<Vec<u8>, LakeError> {
-        let mut all = Vec::new();
-        for path in self.list(FOLDER).await? {
-            all.extend(self.get(&path).await?.ok_or(LakeError::Gone(path))?);
+        let mut paths = self.list(FOLDER).await?;
+        paths.sort_unstable();
+        let (mut all, mut journal, mut told) = (Vec::new(), String::new(), 0);
+        for path in paths {
+            let Some((folder, from, end)) = parts_of(&path) else { continue };
+            if folder != journal {
+                (journal, told) = (folder.to_owned(), 0);
+            }
+            if end <= told {
+                continue;
+            }
+            let known = usize::try_from(told.saturating_sub(from)).unwrap_or(usize::MAX);
+            let piece = self.get(&path).await?.ok_or(LakeError::Gone(path))?;
+            all.extend(piece.get(known..).unwrap_or_default());
+            told = end;
         }
         Ok(all)
     }
@@ -69,8 +83,11 @@ fn whole_lines(lines: &[u8]) -> usize {
         .unwrap_or(lines.len())
 }
 
-fn end_of(path: &str) -> Option<u64> {
-    path.strip_suffix(".ndjson")?.rsplit_once('-')?.1.parse().ok()
+/// The journal's folder, and the bytes that a piece covers.
+fn parts_of(path: &str) -> Option<(&str, u64, u64)> {
+    let (folder, name) = path.rsplit_once('/')?;
+    let (from, end) = name.strip_suffix(".ndjson")?.split_once('-')?;
+    Some((folder, from.parse().ok()?, end.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -93,6 +110,19 @@ mod tests {
         let mut other = LabelJournal::open(lake.clone(), b"{}\n").await.unwrap();
         other.keep(b"{}\n").await.unwrap();
         assert_eq!(lake.labels().await.unwrap().len(), first.len() + second.len() + 3);
+    }
+
+    #[tokio::test]
+    async fn a_piece_that_was_written_though_an_error_was_answered_is_told_once() {
+        let lake = Lake::new(Arc::new(MemoryStore::default()));
+        let (first, more) = (&b"{\"label\":1}\n"[..], &b"{\"label\":2}\n"[..]);
+        LabelJournal::open(lake.clone(), first).await.unwrap().keep(first).await.unwrap();
+        // Whoever heard of an error begins there again, with what has come meanwhile.
+        let mut journal =
+            LabelJournal { kept: 0, ..LabelJournal::open(lake.clone(), first).await.unwrap() };
+        let both = [first, more].concat();
+        journal.keep(&both).await.unwrap();
+        assert_eq!(lake.labels().await.unwrap(), both);
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn settings(strata: Strata) -> SampleSettings {
 
 async fn sample(dataset: &Dataset, lake: &Lake, settings: SampleSettings) -> String {
     let mut sample = Sample::new(settings);
-    dataset.each_row(lake, |_, place, row| sample.add(place, &row)).await.unwrap();
+    dataset.each_row(lake, |_, place, row| sample.add(place, row)).await.unwrap();
     String::from_utf8(sample.into_ndjson()).unwrap()
 }
 

@@ -182,11 +182,11 @@ impl Handler {
         let invocation = Invocation::read(body, self.clock.now_ms())?;
         let wanted = self.detectors.wanted().borrow().clone();
         let mut outputs = Outputs::from([("verdicts", Vec::new()), ("deadLetters", Vec::new())]);
-        let mut outlets = self.outlets.lock().await;
         for (name, directive) in &wanted {
             // Its channel may have brought a module that remembers.
             self.models.check(name)?;
-            let records = score(name, directive, &invocation);
+            let records = tokio::task::block_in_place(|| score(name, directive, &invocation));
+            let mut outlets = self.outlets.lock().await;
             let Some(outlets) = outlets.get_mut(name) else { continue };
             outlets.learn(directive);
             outlets.take(&invocation, &records, &mut outputs);

@@ -33,10 +33,14 @@ async fn of_detector(
     most: usize,
 ) -> Result<Vec<Arrival>, LakeError> {
     let mut files: Vec<FileFacts> = lake.files(detector, Range::ALL).await?;
-    // The latest first: what is older than all that is held need not be decoded into arrivals.
-    files.sort_by_key(|file| std::cmp::Reverse(file.last_ms));
-    let mut kept = BTreeMap::new();
+    // The latest first, so that most of a long past need not be read.
+    files.sort_by_key(|file| std::cmp::Reverse(next_offset(&file.path).unwrap_or(u64::MAX)));
+    let mut kept: BTreeMap<u64, Arrival> = BTreeMap::new();
     for file in files {
+        let first = kept.first_key_value().filter(|_| kept.len() == most).map(|(first, _)| *first);
+        if first.zip(next_offset(&file.path)).is_some_and(|(first, next)| next <= first) {
+            continue;
+        }
         for row in lake.rows(&file).await? {
             let (of, row) = row?;
             let is_of_partition = (&of.source, &of.partition) == (&place.source, &place.partition);
@@ -56,6 +60,11 @@ async fn of_detector(
     Ok(kept.into_values().collect())
 }
 
+/// The offset after a file's last row, as its name tells; that of a compacted one does not.
+fn next_offset(path: &str) -> Option<u64> {
+    path.rsplit('/').next()?.rsplit('-').nth(1)?.parse().ok()
+}
+
 fn arrival(row: Row) -> Arrival {
     Arrival {
         offset: row.offset,
@@ -63,5 +72,23 @@ fn arrival(row: Row) -> Arrival {
         attributes: row.attributes(),
         key: row.key,
         bytes: row.event,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_where_a_file_ends_unless_it_is_compacted() {
+        let folder = "detector=d/date=2026-01-01/hour=00";
+        assert_eq!(
+            next_offset(&format!("{folder}/p-0-100-00012345-0a0b0c0d.parquet")),
+            Some(12_345)
+        );
+        assert_eq!(
+            next_offset(&format!("{folder}/compacted-0123456789abcdef01234567.parquet")),
+            None
+        );
     }
 }

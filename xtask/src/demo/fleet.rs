@@ -2,7 +2,7 @@
 
 use super::world::{Judged, World};
 use crate::hubs::peers::{Azurite, Mlflow};
-use crate::hubs::{Process, wait_for};
+use crate::hubs::{Process, http_address, wait_for};
 use crate::run::output;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -135,7 +135,7 @@ impl Site {
         let mut address = None;
         wait_for("a device to listen", || {
             process.check()?;
-            address = address_of(&process.log_text());
+            address = http_address(&process.log_text());
             Ok(address.is_some())
         })?;
         Ok(Device {
@@ -259,16 +259,6 @@ impl Device {
         ensure!(code == Some(0), "{} failed:\n{}", self.name, self.process.log_text());
         Ok(())
     }
-}
-
-/// The address that a program's log tells of its HTTP; the broker of a host has another.
-fn address_of(log: &str) -> Option<String> {
-    log.lines().find_map(|line| {
-        let entry: Value = serde_json::from_str(line).ok()?;
-        let fields = &entry["fields"];
-        let is_http = fields["message"].as_str()?.starts_with("serving HTTP");
-        fields["address"].as_str().filter(|_| is_http).map(str::to_owned)
-    })
 }
 
 /// Clears a folder and makes it.

@@ -10,7 +10,7 @@ use crate::run::{build_programs, output, root, tell};
 use anyhow::{Context, Result, ensure};
 use peers::Azurite;
 use programs::{Broker, BusyLoops};
-pub(crate) use programs::{Process, Verdicts, wait_for};
+pub(crate) use programs::{Process, Verdicts, http_address, wait_for};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

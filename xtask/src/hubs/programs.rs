@@ -3,6 +3,7 @@
 
 use crate::run::tell;
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -103,6 +104,16 @@ impl Drop for Process {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// The address that a program's log tells of its HTTP; the broker of a host has another.
+pub(crate) fn http_address(log: &str) -> Option<String> {
+    log.lines().find_map(|line| {
+        let entry: Value = serde_json::from_str(line).ok()?;
+        let fields = &entry["fields"];
+        let is_http = fields["message"].as_str()?.starts_with("serving HTTP");
+        fields["address"].as_str().filter(|_| is_http).map(str::to_owned)
+    })
 }
 
 /// A broker in a process of its own.

@@ -47,7 +47,7 @@ impl From<&Schema> for Names {
 
 impl Names {
     /// The event of a row as one line of JSON.
-    fn line(&self, row: &Row) -> Vec<u8> {
+    fn line(&self, row: Kept) -> Vec<u8> {
         // What an event has of line ends between its fields is nothing but space.
         let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
         let mut line = twinge_contract::event::payload(&row.event).into_owned();
@@ -60,8 +60,8 @@ impl Names {
                 added.push(format!("{}:{value}", serde_json::Value::from(name)));
             }
         };
-        if let (Some(name), Some(entity)) = (&self.entity, &row.entity) {
-            add(name, entity.as_str().into());
+        if let (Some(name), Some(entity)) = (&self.entity, row.entity) {
+            add(name, entity.into());
         }
         if let (Some((name, format)), Some(time_ms)) = (&self.time, row.time_ms) {
             add(
@@ -109,7 +109,9 @@ pub struct Sample {
 #[derive(Debug)]
 struct Kept {
     order: (i64, Place, u64),
-    line: Vec<u8>,
+    entity: Option<String>,
+    time_ms: Option<i64>,
+    event: Vec<u8>,
 }
 
 impl Sample {
@@ -127,7 +129,7 @@ impl Sample {
 
     /// Looks at a row. One without a verdict teaches nothing, and neither does an anomaly: one that
     /// was flagged with some certainty, or confirmed; a false alarm does.
-    pub fn add(&mut self, place: Place, row: &Row) {
+    pub fn add(&mut self, place: Place, row: Row) {
         if row.verdict == "dead-letter" || row.verdict == "invalid" {
             return;
         }
@@ -153,8 +155,8 @@ impl Sample {
             }
         };
         let time = row.time_ms.unwrap_or(row.ingested_ms);
-        let line = self.settings.names.line(row);
-        let kept = Kept { order: (time, place, row.offset), line };
+        let order = (time, place, row.offset);
+        let kept = Kept { order, entity: row.entity, time_ms: row.time_ms, event: row.event };
         match self.settings.strata {
             Strata::Entities => self.add_of_entity(stratum, hash, kept),
             Strata::Hours(hours) => self.add_of_hour(stratum, hash, kept, hours),
@@ -201,7 +203,7 @@ impl Sample {
         rows.sort_by(|a, b| a.order.cmp(&b.order));
         let mut text = Vec::new();
         for row in rows {
-            text.extend(row.line);
+            text.extend(self.settings.names.line(row));
             text.push(b'\n');
         }
         text
@@ -223,14 +225,13 @@ mod tests {
     fn entity_and_time_that_stand_beside_an_event_are_filled_in() {
         let names =
             |format| Names { entity: Some("card".into()), time: Some(("at".into(), format)) };
-        let row = |event: &str| Row {
+        let row = |event: &str| Kept {
+            order: (0, Place { source: String::new(), partition: String::new() }, 0),
             entity: Some("c\"1".into()),
             time_ms: Some(1500),
             event: event.as_bytes().to_vec(),
-            ..Row::default()
         };
-        let line =
-            |event: &str, format| String::from_utf8(names(format).line(&row(event))).unwrap();
+        let line = |event: &str, format| String::from_utf8(names(format).line(row(event))).unwrap();
         for (event, format, expected) in [
             (
                 r#"{"specversion":"1.0","data":{"x":1}}"#,
