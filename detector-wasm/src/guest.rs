@@ -77,7 +77,7 @@ pub extern "C" fn twinge_prepare(rows: u32, entities: u32) -> *const u32 {
 pub extern "C" fn twinge_score(rows: u32, entities: u32, flags: u32) -> i32 {
     // SAFETY: as in `twinge_prepare`.
     let shell = unsafe { &mut *SHELL.0.get() };
-    let Some(detector) = shell.detector else { return ERROR_MODEL };
+    let Some(detector) = &shell.detector else { return ERROR_MODEL };
     if rows > shell.rows || entities > shell.entities {
         return ERROR_ROOM;
     }

@@ -11,6 +11,7 @@
 //!   full. Words: whether there is a score, the smoothed logarithm, and the peak.
 
 use crate::sections::{ModelError, Sections, Tag, ensure};
+use crate::steps::{larger, smaller};
 use libm::{exp, log, log10};
 
 /// A quarter of a decimal place for each decimal place of earlier scores.
@@ -120,12 +121,12 @@ fn episodes(raw: f64, events: f64, words: &mut [f64]) -> f64 {
     let as_high = if words[3] > 0.0 { words[2] * exp(-raw / words[3]) } else { 0.0 };
     words[2] += 1.0;
     words[3] += (raw - words[3]) / words[2];
-    (raw - PENALTY * log10(1.0 + as_high)).max(0.0)
+    larger(raw - PENALTY * log10(1.0 + as_high), 0.0)
 }
 
 /// The smoothed score; `words` are whether there is one, and its logarithm.
 pub fn smoothed(raw: f64, words: &mut [f64]) -> f64 {
-    let logarithm = log(raw.max(FLOOR));
+    let logarithm = log(larger(raw, FLOOR));
     words[1] += if words[0] > 0.0 { SMOOTHING * (logarithm - words[1]) } else { logarithm };
     words[0] = 1.0;
     exp(words[1])
@@ -133,9 +134,9 @@ pub fn smoothed(raw: f64, words: &mut [f64]) -> f64 {
 
 fn aftermath(raw: f64, threshold: f64, words: &mut [f64]) -> f64 {
     let smoothed = smoothed(raw, words);
-    let peak = words[2].max(threshold);
-    words[2] = (peak * PEAK_DECAY).max(smoothed).min(PEAK_MAX * threshold);
-    smoothed / (PEAK_SHARE * peak / threshold).max(1.0)
+    let peak = larger(words[2], threshold);
+    words[2] = smaller(larger(peak * PEAK_DECAY, smoothed), PEAK_MAX * threshold);
+    smoothed / larger(PEAK_SHARE * peak / threshold, 1.0)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! for anomalous rows only.
 
 use crate::forest::BLOCK_ROWS;
+use crate::steps::larger;
 
 /// Writes contributions that sum to `score`, one for each group.
 ///
@@ -39,7 +40,7 @@ pub fn attribute(
         for (contribution, pair) in contributions.iter_mut().zip(scores.chunks_exact(2)) {
             let falls_without = score - pair[0];
             let rises_with_it_alone = pair[1] - typical;
-            *contribution = (0.5 * (falls_without + rises_with_it_alone)).max(0.0) as f32;
+            *contribution = larger(0.5 * (falls_without + rises_with_it_alone), 0.0) as f32;
         }
     }
     scale_to(score, contributions);

@@ -7,6 +7,7 @@
 
 use crate::curve::Curve;
 use crate::sections::{ModelError, Sections, Tag, ensure};
+use crate::steps::{larger, smaller};
 
 /// The largest score below the threshold.
 const JUST_NORMAL: f64 = 1.0 - f64::EPSILON / 2.0;
@@ -23,8 +24,22 @@ pub struct Calibration<'a> {
 impl<'a> Calibration<'a> {
     /// The score of a raw score; monotone.
     pub fn score(&self, raw: f64) -> f64 {
-        let value = self.curve.at(raw);
-        if raw >= self.threshold { value.max(1.0) } else { value.min(JUST_NORMAL) }
+        self.beside_threshold(raw, self.curve.at(raw))
+    }
+
+    /// Writes the scores of raw scores.
+    pub fn score_all(&self, raw: &[f64], scores: &mut [f64]) {
+        scores.copy_from_slice(raw);
+        self.curve.at_all(scores);
+        for (score, raw) in scores.iter_mut().zip(raw) {
+            *score = self.beside_threshold(*raw, *score);
+        }
+    }
+
+    /// A value of the curve, on the side of 1 that the raw score is on of the threshold.
+    #[inline]
+    fn beside_threshold(&self, raw: f64, value: f64) -> f64 {
+        if raw >= self.threshold { larger(value, 1.0) } else { smaller(value, JUST_NORMAL) }
     }
 
     pub(crate) fn parse(sections: &Sections<'a>) -> Result<Self, ModelError> {

@@ -5,8 +5,10 @@
 //! Schmid 2011). Coordinates are one byte each on a grid of the feature's range. As in
 //! [`crate::neighbours`], a distance counts by how sparse the reference's surroundings are.
 
-use crate::neighbours::{LANES, NEIGHBOURS_MAX, Nearest};
+use crate::lanes::{LANES, Lanes};
+use crate::neighbours::{NEIGHBOURS_MAX, Nearest, squared_distances};
 use crate::sections::{ModelError, Sections, Tag, all_finite_f32, ensure};
+use crate::steps::smaller;
 use crate::view::WIDTH_MAX;
 
 /// Most cells.
@@ -21,8 +23,8 @@ pub struct Cells<'a> {
     pub evaluations: u32,
     /// Per feature: the grid's lowest value, one over its step, and the step squared.
     pub grid: &'a [[f32; 3]],
-    /// A centre for each cell.
-    pub centres: &'a [f32],
+    /// Centres of eight cells at a time: for each feature eight values.
+    pub centres: &'a [[f32; LANES]],
     /// Per cell: its first block of eight references, and its number of references.
     pub cells: &'a [[u32; 2]],
     /// For each block and feature, places of eight references on the grid.
@@ -34,11 +36,13 @@ pub struct Cells<'a> {
 impl<'a> Cells<'a> {
     /// The mean distance to the nearest references that were looked at.
     pub fn distance(&self, row: &[f32]) -> f64 {
-        let mut left = [f32::INFINITY; CELLS_MAX];
-        let left = &mut left[..self.cells.len()];
-        for (square, centre) in left.iter_mut().zip(self.centres.chunks_exact(row.len())) {
-            *square = squared_distance(row, centre);
-        }
+        let mut left = [[f32::INFINITY; LANES]; CELLS_MAX / LANES];
+        squared_distances(row, self.centres, |group, squares| {
+            left[group % (CELLS_MAX / LANES)] = squares.to_array();
+        });
+        // What fills up the last eight is no cell.
+        left.as_flattened_mut()[self.cells.len()..].fill(f32::INFINITY);
+        let left = &mut left[..self.cells.len().div_ceil(LANES)];
         let mut on_grid = [0.0; WIDTH_MAX];
         let on_grid = &mut on_grid[..row.len()];
         for ((place, value), [low, per_step, _]) in on_grid.iter_mut().zip(row).zip(self.grid) {
@@ -51,7 +55,7 @@ impl<'a> Cells<'a> {
                 break;
             }
             let cell = smallest(left);
-            left[cell] = f32::INFINITY;
+            left.as_flattened_mut()[cell] = f32::INFINITY;
             evaluated += self.visit(cell, on_grid, self.evaluations - evaluated, &mut nearest);
         }
         nearest.mean()
@@ -61,26 +65,46 @@ impl<'a> Cells<'a> {
     fn visit(&self, cell: usize, on_grid: &[f32], budget: u32, nearest: &mut Nearest) -> u32 {
         let [first, count] = self.cells[cell];
         let count = count.min(budget.next_multiple_of(LANES as u32));
-        for block in 0..count.div_ceil(LANES as u32) {
-            let place = (first + block) as usize;
-            let references = &self.references[place * on_grid.len()..(place + 1) * on_grid.len()];
-            let squares = self.squares(on_grid, references);
-            let lanes = ((count - block * LANES as u32) as usize).min(LANES);
-            nearest.offer(&squares[..lanes], &self.factors[place]);
+        let mut left = Left { block: first as usize, references: count as usize };
+        while left.references > 3 * LANES {
+            self.offer::<4>(&mut left, on_grid, nearest);
+        }
+        while left.references > 0 {
+            self.offer::<1>(&mut left, on_grid, nearest);
         }
         count
     }
 
-    #[inline]
-    fn squares(&self, on_grid: &[f32], references: &[[u8; LANES]]) -> [f32; LANES] {
-        let mut sums = [0.0f32; LANES];
-        for ((value, references), [_, _, weight]) in on_grid.iter().zip(references).zip(self.grid) {
-            for (sum, reference) in sums.iter_mut().zip(references) {
-                let difference = value - f32::from(*reference);
-                *sum += difference * difference * weight;
+    /// Offers the references of so many blocks: several sums at once do not wait for each other.
+    #[inline(never)]
+    fn offer<const BLOCKS: usize>(&self, left: &mut Left, on_grid: &[f32], nearest: &mut Nearest) {
+        let width = on_grid.len();
+        let block = |block: usize| &self.references[(left.block + block) * width..][..width];
+        let blocks: [&[[u8; LANES]]; BLOCKS] = core::array::from_fn(block);
+        let factors: [Lanes; BLOCKS] =
+            core::array::from_fn(|block| Lanes::of(&self.factors[left.block + block]));
+        let mut sums = [Lanes::splat(0.0); BLOCKS];
+        let mut feature = 0;
+        for (values, grid) in on_grid.chunks(STRIDE).zip(self.grid.chunks(STRIDE)) {
+            for (value, [_, _, weight]) in values.iter().zip(grid) {
+                let (value, weight) = (Lanes::splat(*value), Lanes::splat(*weight));
+                for (sum, block) in sums.iter_mut().zip(blocks) {
+                    let difference = value - Lanes::of_bytes(block[feature]);
+                    *sum = *sum + difference * difference * weight;
+                }
+                feature += 1;
+            }
+            // What is too far by some features is no nearer by all.
+            if !(sums.iter().zip(factors)).any(|(sum, factor)| nearest.takes(*sum * factor)) {
+                break;
             }
         }
-        sums
+        for (squares, factors) in sums.into_iter().zip(factors) {
+            let count = left.references.min(LANES);
+            nearest.offer_some(squares * factors, count);
+            left.references -= count;
+        }
+        left.block += BLOCKS;
     }
 
     pub(crate) fn parse(sections: &Sections<'a>, width: usize) -> Result<Self, ModelError> {
@@ -100,8 +124,9 @@ impl<'a> Cells<'a> {
         ensure((1..=65_536).contains(&evaluations), shape)?;
         ensure(model.grid.len() == width && all_finite_f32(model.grid.as_flattened()), grid)?;
         ensure((1..=CELLS_MAX).contains(&model.cells.len()), cells)?;
-        ensure(model.centres.len() == model.cells.len() * width, centres)?;
-        ensure(all_finite_f32(model.centres), centres)?;
+        let groups = model.cells.len().div_ceil(LANES);
+        ensure(model.centres.len() == groups * width, centres)?;
+        ensure(all_finite_f32(model.centres.as_flattened()), centres)?;
         let blocks = model.factors.len();
         ensure(model.references.len() == blocks * width, references)?;
         ensure(all_finite_f32(model.factors.as_flattened()), factors)?;
@@ -124,28 +149,39 @@ impl<'a> Cells<'a> {
     }
 }
 
-fn squared_distance(row: &[f32], centre: &[f32]) -> f32 {
-    let mut sum = 0.0;
-    for (value, centre) in row.iter().zip(centre) {
-        sum += (value - centre) * (value - centre);
-    }
-    sum
+/// Features that are added up before references are looked at that may be too far already.
+const STRIDE: usize = 4;
+
+/// What is left of a cell: the next block and how many references.
+struct Left {
+    block: usize,
+    references: usize,
 }
 
 /// The place of the smallest value; the first of equal ones.
-fn smallest(values: &[f32]) -> usize {
-    let mut best = 0;
-    for (place, value) in values.iter().enumerate() {
-        if *value < values[best] {
-            best = place;
-        }
-    }
-    best
+#[inline(never)]
+fn smallest(values: &[[f32; LANES]]) -> usize {
+    let least = values.iter().fold(Lanes::splat(f32::INFINITY), |l, v| l.smaller(Lanes::of(v)));
+    let least = least.to_array().into_iter().fold(f32::INFINITY, smaller);
+    let place = |(group, values): (usize, &[f32; LANES])| {
+        Lanes::of(values).first_equal(least).map(|lane| group * LANES + lane)
+    };
+    values.iter().enumerate().find_map(place).unwrap_or(0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_smallest_is_the_first_of_equal_ones() {
+        let mut values = [[9.0; LANES]; 3];
+        (values[1][5], values[2][0], values[2][7]) = (-1.0, -1.0, -1.0);
+        assert_eq!(smallest(&values), LANES + 5);
+        values[0][7] = -1.5;
+        assert_eq!(smallest(&values), 7);
+        assert_eq!(smallest(&[[f32::INFINITY; LANES]]), 0);
+    }
 
     #[test]
     fn the_nearest_cell_is_looked_at_first_and_the_budget_ends_the_search() {
@@ -154,7 +190,7 @@ mod tests {
             neighbours: 2,
             evaluations: 3,
             grid: &[[0.0, 1.0, 1.0]],
-            centres: &[1.0, 100.0],
+            centres: &[[1.0, 100.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]],
             cells: &[[0, 3], [1, 2]],
             references: &[[0, 1, 2, 0, 0, 0, 0, 0], [99, 101, 0, 0, 0, 0, 0, 0]],
             factors: &[[1.0; LANES]; 2],

@@ -3,7 +3,7 @@
 use crate::attribution::attribute;
 use crate::forest::{self, BLOCK_ROWS};
 use crate::model::Model;
-use crate::pipeline::{self, RowKind};
+use crate::pipeline::{Extractor, RowKind};
 use crate::sections::ModelError;
 use core::fmt;
 use twinge_contract::abi::{Outcome, VERDICT_CONTINUES, VERDICT_LATE};
@@ -12,6 +12,7 @@ use twinge_contract::abi::{Outcome, VERDICT_CONTINUES, VERDICT_LATE};
 #[derive(Clone, Copy, Debug)]
 pub struct Detector<'a> {
     model: Model<'a>,
+    extractor: Extractor<'a>,
     width: usize,
 }
 
@@ -58,7 +59,8 @@ impl<'a> Detector<'a> {
     /// Reads a detector in place; `bytes` must start at a multiple of eight.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ModelError> {
         let model = Model::parse(bytes)?;
-        Ok(Self { model, width: forest::row_width(model.pipeline.features.len()) })
+        let width = forest::row_width(model.pipeline.features.len());
+        Ok(Self { model, extractor: Extractor::new(model.pipeline), width })
     }
 
     /// Inputs of a row.
@@ -123,13 +125,15 @@ impl<'a> Detector<'a> {
         let nothing = RowKind { empty: false, late: false, warming_up: false };
         let mut kinds = [nothing; BLOCK_ROWS];
         let (fields, words) = (self.fields(), self.state_words());
+        let inputs = &batch.inputs[rows.start * fields..rows.end * fields];
+        self.extractor.numbers(inputs, self.width, block);
         for ((row, kind), features) in rows.zip(&mut kinds).zip(block.chunks_exact_mut(self.width))
         {
             let entity = batch.entities[row] as usize;
             let state = &mut batch.states[entity * words..(entity + 1) * words];
             let inputs = &batch.inputs[row * fields..(row + 1) * fields];
             let (features, padding) = features.split_at_mut(self.model.pipeline.features.len());
-            *kind = pipeline::row(&self.model.pipeline, batch.times[row], inputs, state, features);
+            *kind = self.extractor.row(batch.times[row], inputs, state, features);
             padding.fill(0.0);
         }
         kinds
@@ -142,19 +146,22 @@ impl<'a> Detector<'a> {
         block: &[f32],
         kinds: &[RowKind],
     ) {
-        let mut scores = [0.0; BLOCK_ROWS];
-        let scores = &mut scores[..rows.len()];
-        self.raw_scores(&block[..rows.len() * self.width], scores);
+        let (mut raw, mut told) = ([0.0; BLOCK_ROWS], [0.0; BLOCK_ROWS]);
+        let (raw, told) = (&mut raw[..rows.len()], &mut told[..rows.len()]);
+        self.raw_scores(&block[..rows.len() * self.width], raw);
         let (words, calibration) = (self.state_words(), &self.model.calibration);
-        for ((row, kind), raw) in rows.zip(kinds).zip(scores) {
+        for (((row, kind), raw), told) in rows.clone().zip(kinds).zip(&*raw).zip(&mut *told) {
             let entity = batch.entities[row] as usize;
             let state = &mut batch.states[entity * words..(entity + 1) * words];
-            let told = match kind {
+            *told = match kind {
                 RowKind { empty: true, .. } => 0.0,
                 _ => self.model.alarms.told(*raw, calibration.threshold, state, kind.late),
             };
-            let score = if kind.empty { 0.0 } else { calibration.score(told) };
-            let continues = *raw >= calibration.threshold && told < calibration.threshold;
+        }
+        calibration.score_all(told, &mut batch.scores[rows.clone()]);
+        for (((row, kind), raw), told) in rows.zip(kinds).zip(raw).zip(told) {
+            let score = if kind.empty { 0.0 } else { batch.scores[row] };
+            let continues = *raw >= calibration.threshold && *told < calibration.threshold;
             let outcome = if kind.empty {
                 Outcome::Invalid
             } else if kind.warming_up {
@@ -180,14 +187,14 @@ impl<'a> Detector<'a> {
         explain_all: bool,
     ) {
         let groups = self.fields() + 1;
+        batch.attributions[rows.start * groups..rows.end * groups].fill(0.0);
         for (row, features) in rows.zip(block.chunks_exact(self.width)) {
-            let contributions = &mut batch.attributions[row * groups..(row + 1) * groups];
             let outcome = batch.verdicts[row] & 0xff;
             let asked = explain_all && outcome != Outcome::Invalid.code();
             if !asked && outcome != Outcome::Anomalous.code() {
-                contributions.fill(0.0);
                 continue;
             }
+            let contributions = &mut batch.attributions[row * groups..(row + 1) * groups];
             // Padding belongs to no group: it is zero in the row and stays so.
             let group_of = |feature: usize| {
                 self.model.pipeline.features.get(feature).map_or(groups, |f| f[1] as usize)
@@ -211,9 +218,9 @@ impl<'a> Detector<'a> {
 
     /// Scores of feature rows, before the rule of alarms.
     fn score_rows(&self, rows: &[f32], scores: &mut [f64]) {
-        self.raw_scores(rows, scores);
-        for score in scores {
-            *score = self.model.calibration.score(*score);
-        }
+        let mut raw = [0.0; BLOCK_ROWS];
+        let raw = &mut raw[..scores.len()];
+        self.raw_scores(rows, raw);
+        self.model.calibration.score_all(raw, scores);
     }
 }

@@ -2,11 +2,12 @@
 
 use crate::channel::Event;
 use crate::inputs::{LATEST_MS, Pipeline, SEEN, scaled_input};
+use crate::steps::{larger, sqrt};
 use crate::tracker::{Tracked, Tracker};
 
 const DAY_MS: f64 = 86_400_000.0;
 
-/// What is computed from a row and the trackers.
+/// What is computed from a row and the trackers; its number is its place in [`Feature::ALL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Feature {
@@ -65,7 +66,7 @@ impl Feature {
     }
 
     pub(crate) fn from_code(code: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|feature| *feature as u32 == code)
+        Self::ALL.get(code as usize).copied()
     }
 }
 
@@ -85,13 +86,13 @@ pub(crate) fn feature(
     let value = || scaled_input(model, input as usize, inputs);
     let word = || model.trackers[tracker as usize][2] as usize;
     let seen = state[SEEN] > 0.0;
-    let elapsed_ms = if seen { (time_ms - state[LATEST_MS]).max(0.0) } else { 0.0 };
-    let day = time_ms / DAY_MS;
+    let elapsed_ms = || if seen { larger(time_ms - state[LATEST_MS], 0.0) } else { 0.0 };
+    let day = || time_ms / DAY_MS;
     match Feature::from_code(code)? {
         Feature::Value => value(),
         Feature::Deviation => {
             let (mean, variance) = average(state, word())?;
-            Some((value()? - mean) / libm::sqrt(variance + parameter))
+            Some((value()? - mean) / sqrt(variance + parameter))
         }
         Feature::Level => average(state, word()).map(|(mean, _)| mean),
         Feature::Volatility => {
@@ -101,13 +102,13 @@ pub(crate) fn feature(
             let word = word();
             if state[word] > 0.0 { Some(value()? - state[word + 1]) } else { None }
         }
-        Feature::Gap => seen.then(|| libm::log1p(elapsed_ms / 1000.0)),
+        Feature::Gap => seen.then(|| libm::log1p(elapsed_ms() / 1000.0)),
         Feature::Rate => {
             let time_constant = Tracked::of(model, tracker as usize)?.parameters[0];
-            Some(libm::log(1.0 + state[word()] * libm::exp(-elapsed_ms / time_constant)))
+            Some(libm::log(1.0 + state[word()] * libm::exp(-elapsed_ms() / time_constant)))
         }
-        Feature::DaySine => Some(sine_of_turn(day)),
-        Feature::DayCosine => Some(sine_of_turn(day + 0.25)),
+        Feature::DaySine => Some(sine_of_turn(day())),
+        Feature::DayCosine => Some(sine_of_turn(day() + 0.25)),
         Feature::Surprise => {
             let tracked = Tracked::of(model, tracker as usize)?;
             let event = Event { time_ms, value: inputs[input as usize] };

@@ -5,6 +5,7 @@
 //! that of an empty bin.
 
 use crate::sections::{ModelError, Sections, Tag, all_finite_f32, ensure};
+use crate::steps::smaller;
 
 /// Bins of all features.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -25,7 +26,8 @@ impl<'a> Histogram<'a> {
         {
             let place = (value - low) * per_width;
             // Bounded as a float: a cast of a large one would be the largest number of the target.
-            let place = if place < 0.0 { 0 } else { place.min((places - 2) as f32) as usize + 1 };
+            let place =
+                if place < 0.0 { 0 } else { smaller(place, (places - 2) as f32) as usize + 1 };
             sum += f64::from(values[place]);
         }
         sum

@@ -1,5 +1,8 @@
 //! What a row is read with: the parameters of the pipeline, and inputs in units of their scale.
 
+use crate::scaling::scaled;
+use crate::steps::{larger, smaller};
+
 /// Words of an entity's state that are there for every detector: events seen, latest event time.
 pub const STATE_WORDS_COMMON: u32 = 2;
 
@@ -52,17 +55,19 @@ pub struct Shape {
 }
 
 /// An input in units of its scale; `None` when it is missing.
+#[inline]
 pub(crate) fn scaled_input(model: &Pipeline<'_>, input: usize, inputs: &[f64]) -> Option<f64> {
     let value = inputs[input];
     if !value.is_finite() {
         return None;
     }
     Some(match model.numbers.get(input) {
-        Some([centre, scale]) => clamp((value - centre) * scale),
+        Some(scale) => scaled(value, *scale),
         None => category_value(model, input - model.numbers.len(), value),
     })
 }
 
+#[inline(never)]
 fn category_value(model: &Pipeline<'_>, index: usize, code: f64) -> f64 {
     let [start, count] = model.category_ranges[index];
     let range = start as usize..(start + count) as usize;
@@ -75,10 +80,7 @@ fn category_value(model: &Pipeline<'_>, index: usize, code: f64) -> f64 {
 
 /// Brings a difference that may have overflowed back into range; never NaN, because neither factor
 /// of the product is and a product with zero scale of an infinite difference is taken as zero.
-#[expect(
-    clippy::manual_clamp,
-    reason = "its panic brings the formatting of floats into every module"
-)]
+#[inline]
 pub(crate) fn clamp(value: f64) -> f64 {
-    if value.is_nan() { 0.0 } else { value.max(-VALUE_MAX).min(VALUE_MAX) }
+    if value.is_nan() { 0.0 } else { smaller(larger(value, -VALUE_MAX), VALUE_MAX) }
 }

@@ -4,6 +4,7 @@
 //! the rest (probabilistic principal components, Tipping and Bishop 1999), so that a cloud costs
 //! `rank + 1` times the width. The answer is the negative logarithm of the density.
 
+use crate::lanes::{LANES, Lanes};
 use crate::sections::{ModelError, Sections, Tag, all_finite, all_finite_f32, ensure};
 
 /// Most clouds of a mixture.
@@ -18,8 +19,8 @@ pub struct Mixture<'a> {
     pub clouds: &'a [[f64; 2]],
     /// Per cloud: its centre.
     pub centres: &'a [f32],
-    /// Per cloud and direction: a unit vector.
-    pub directions: &'a [f32],
+    /// Per cloud: unit vectors, eight at a time, feature after feature.
+    pub directions: &'a [[f32; LANES]],
     /// Per cloud and direction: one over its variance, less that of the rest.
     pub gains: &'a [f64],
 }
@@ -28,6 +29,7 @@ impl<'a> Mixture<'a> {
     /// The negative logarithm of the density at a row.
     pub fn surprise(&self, row: &[f32]) -> f64 {
         let rank = self.rank as usize;
+        let eights = rank.div_ceil(LANES);
         let mut logs = [f64::NEG_INFINITY; CLOUDS_MAX];
         let mut largest = f64::NEG_INFINITY;
         let mut centred = [0.0f32; crate::view::WIDTH_MAX];
@@ -35,23 +37,22 @@ impl<'a> Mixture<'a> {
         for (cloud, ([constant, reciprocal], log)) in self.clouds.iter().zip(&mut logs).enumerate()
         {
             let centre = &self.centres[cloud * row.len()..(cloud + 1) * row.len()];
-            let mut square = 0.0f64;
-            for ((difference, value), centre) in centred.iter_mut().zip(row).zip(centre) {
-                *difference = value - centre;
-                square += f64::from(*difference) * f64::from(*difference);
-            }
-            let mut distance = square * reciprocal;
-            for direction in cloud * rank..(cloud + 1) * rank {
-                let unit = &self.directions[direction * row.len()..(direction + 1) * row.len()];
-                let along = dot(unit, centred);
-                distance += along * along * self.gains[direction];
+            let mut distance = centred_square(row, centre, centred) * reciprocal;
+            let gains = &self.gains[cloud * rank..(cloud + 1) * rank];
+            let directions = &self.directions[cloud * eights * row.len()..];
+            for (gains, units) in gains.chunks(LANES).zip(directions.chunks_exact(row.len())) {
+                let along = along(units, centred).to_array();
+                for (gain, along) in gains.iter().zip(along.map(f64::from)) {
+                    distance += along * along * gain;
+                }
             }
             *log = constant - 0.5 * distance;
             if *log > largest {
                 largest = *log;
             }
         }
-        let sum: f64 = logs[..self.clouds.len()].iter().map(|log| libm::exp(log - largest)).sum();
+        let near = logs[..self.clouds.len()].iter().map(|log| log - largest);
+        let sum: f64 = near.filter(|below| *below > NEGLIGIBLE).map(libm::exp).sum();
         -(largest + libm::log(sum))
     }
 
@@ -70,8 +71,8 @@ impl<'a> Mixture<'a> {
         ensure((1..=CLOUDS_MAX).contains(&count), clouds)?;
         ensure(all_finite(model.clouds.as_flattened()), clouds)?;
         ensure(model.centres.len() == count * width && all_finite_f32(model.centres), centres)?;
-        ensure(model.directions.len() == count * rank * width, directions)?;
-        ensure(all_finite_f32(model.directions), directions)?;
+        ensure(model.directions.len() == count * rank.div_ceil(LANES) * width, directions)?;
+        ensure(all_finite_f32(model.directions.as_flattened()), directions)?;
         ensure(model.gains.len() == count * rank && all_finite(model.gains), gains)?;
         Ok(model)
     }
@@ -84,6 +85,52 @@ impl<'a> Mixture<'a> {
         writer.section(Tag::PART.field(3), self.directions);
         writer.section(Tag::PART.field(4), self.gains);
     }
+}
+
+/// What lies this far below the largest logarithm adds nothing that a float could hold.
+const NEGLIGIBLE: f64 = -40.0;
+
+/// Sums that do not wait for each other.
+const AT_ONCE: usize = 4;
+
+/// Writes a row less a centre, and returns its squared length.
+#[inline(never)]
+fn centred_square(row: &[f32], centre: &[f32], centred: &mut [f32]) -> f64 {
+    let mut squares = [0.0; AT_ONCE];
+    let mut add = |place: usize, difference: &mut f32, value: &f32, centre: &f32| {
+        *difference = value - centre;
+        squares[place % AT_ONCE] += f64::from(*difference) * f64::from(*difference);
+    };
+    let (rows, row_rest) = row.as_chunks::<AT_ONCE>();
+    let (centres, centre_rest) = centre.as_chunks::<AT_ONCE>();
+    let (fours, rest) = centred.as_chunks_mut::<AT_ONCE>();
+    for ((differences, values), centres) in fours.iter_mut().zip(rows).zip(centres) {
+        for place in 0..AT_ONCE {
+            add(place, &mut differences[place], &values[place], &centres[place]);
+        }
+    }
+    for (place, difference) in rest.iter_mut().enumerate() {
+        add(place, difference, &row_rest[place], &centre_rest[place]);
+    }
+    (squares[0] + squares[1]) + (squares[2] + squares[3])
+}
+
+/// How far a centred row goes along each of eight directions.
+#[inline(never)]
+fn along(units: &[[f32; LANES]], centred: &[f32]) -> Lanes {
+    let mut sums = [Lanes::splat(0.0); AT_ONCE];
+    let (units, units_rest) = units.as_chunks::<AT_ONCE>();
+    let (differences, rest) = centred.as_chunks::<AT_ONCE>();
+    for (units, differences) in units.iter().zip(differences) {
+        for ((sum, units), difference) in sums.iter_mut().zip(units).zip(differences) {
+            *sum = *sum + Lanes::of(units) * Lanes::splat(*difference);
+        }
+    }
+    for ((sum, units), difference) in sums.iter_mut().zip(units_rest).zip(rest) {
+        *sum = *sum + Lanes::of(units) * Lanes::splat(*difference);
+    }
+    let [a, b, c, d] = sums;
+    (a + b) + (c + d)
 }
 
 /// The inner product, in four sums that are added in one order.
@@ -128,7 +175,7 @@ mod tests {
             rank: 1,
             clouds: &[[constant, 1.0]],
             centres: &[0.0, 0.0],
-            directions: &[1.0, 0.0],
+            directions: &[[1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], [0.0; LANES]],
             gains: &[1.0 / 9.0 - 1.0],
         };
         let expected = -constant + 0.5 * (4.0 / 9.0 + 1.0);

@@ -9,10 +9,9 @@
 //! Distances are computed for [`LANES`] references at once, which lie beside one another in memory;
 //! each sum runs over the features in order, so that no width of a machine's registers shows.
 
+use crate::lanes::{LANES, Lanes};
 use crate::sections::{ModelError, Sections, Tag, all_finite_f32, ensure};
-
-/// References whose distances are computed together.
-pub const LANES: usize = 8;
+use crate::steps::sqrt;
 
 /// Most neighbours that are looked at.
 pub const NEIGHBOURS_MAX: usize = 16;
@@ -44,9 +43,9 @@ impl<'a> Neighbours<'a> {
         let mut sum = 0.0;
         for (references, factors) in bags.zip(self.factors.chunks_exact(blocks)) {
             let mut nearest = Nearest::new(self.neighbours as usize);
-            for (block, factors) in references.chunks_exact(row.len()).zip(factors) {
-                nearest.offer(&squared_distances(row, block), factors);
-            }
+            squared_distances(row, references, |block, squares| {
+                nearest.offer(squares, &factors[block]);
+            });
             sum += if self.farthest_only == 0 { nearest.mean() } else { nearest.farthest() };
         }
         sum / f64::from(self.bags)
@@ -80,13 +79,42 @@ impl<'a> Neighbours<'a> {
     }
 }
 
+/// Tells squared distances of a row to others, of which eight at a time lie feature after feature.
+pub(crate) fn squared_distances(
+    row: &[f32],
+    others: &[[f32; LANES]],
+    mut tell: impl FnMut(usize, Lanes),
+) {
+    let groups = others.len() / row.len();
+    let of_group = |group: usize| &others[group * row.len()..][..row.len()];
+    let mut group = 0;
+    while group + 4 <= groups {
+        let squares = squares_of_four(row, core::array::from_fn(|next| of_group(group + next)));
+        for (next, squares) in squares.into_iter().enumerate() {
+            tell(group + next, squares);
+        }
+        group += 4;
+    }
+    for group in group..groups {
+        let [squares] = squares(row, [of_group(group)]);
+        tell(group, squares);
+    }
+}
+
+#[inline(never)]
+fn squares_of_four(row: &[f32], others: [&[[f32; LANES]]; 4]) -> [Lanes; 4] {
+    squares(row, others)
+}
+
+/// Several sums at once do not wait for each other.
 #[inline]
-fn squared_distances(row: &[f32], block: &[[f32; LANES]]) -> [f32; LANES] {
-    let mut sums = [0.0f32; LANES];
-    for (value, references) in row.iter().zip(block) {
-        for (sum, reference) in sums.iter_mut().zip(references) {
-            let difference = value - reference;
-            *sum += difference * difference;
+fn squares<const GROUPS: usize>(row: &[f32], others: [&[[f32; LANES]]; GROUPS]) -> [Lanes; GROUPS] {
+    let mut sums = [Lanes::splat(0.0); GROUPS];
+    for (feature, value) in row.iter().enumerate() {
+        let value = Lanes::splat(*value);
+        for (sum, others) in sums.iter_mut().zip(others) {
+            let difference = value - Lanes::of(&others[feature]);
+            *sum = *sum + difference * difference;
         }
     }
     sums
@@ -105,11 +133,30 @@ impl Nearest {
 
     /// Takes squared distances into account, each times its factor.
     #[inline]
-    pub(crate) fn offer(&mut self, squares: &[f32], factors: &[f32; LANES]) {
-        for (square, factor) in squares.iter().zip(factors) {
-            let square = square * factor;
-            if square < self.squares[self.count - 1] {
-                self.insert(square);
+    pub(crate) fn offer(&mut self, squares: Lanes, factors: &[f32; LANES]) {
+        self.offer_some(squares * Lanes::of(factors), LANES);
+    }
+
+    /// Takes the first `count` of squared distances into account, factors being in them.
+    #[inline]
+    pub(crate) fn offer_some(&mut self, squares: Lanes, count: usize) {
+        // Seldom is any of eight among the nearest.
+        if self.takes(squares) {
+            self.insert_nearer(&squares.to_array()[..count]);
+        }
+    }
+
+    /// Whether any of the squares is among the nearest.
+    #[inline]
+    pub(crate) fn takes(&self, squares: Lanes) -> bool {
+        squares.any_below(self.squares[self.count - 1])
+    }
+
+    #[inline(never)]
+    fn insert_nearer(&mut self, squares: &[f32]) {
+        for square in squares {
+            if *square < self.squares[self.count - 1] {
+                self.insert(*square);
             }
         }
     }
@@ -124,7 +171,7 @@ impl Nearest {
     }
 
     fn farthest(&self) -> f64 {
-        libm::sqrt(f64::from(self.squares[self.count - 1]))
+        sqrt(f64::from(self.squares[self.count - 1]))
     }
 
     /// The mean of the distances found; fewer than asked for when fewer were offered.
@@ -132,7 +179,7 @@ impl Nearest {
         let (mut sum, mut found) = (0.0, 0.0);
         for square in &self.squares[..self.count] {
             if *square < f32::MAX {
-                sum += libm::sqrt(f64::from(*square));
+                sum += sqrt(f64::from(*square));
                 found += 1.0;
             }
         }

@@ -13,6 +13,7 @@ use crate::mahalanobis::Mahalanobis;
 use crate::mixture::Mixture;
 use crate::neighbours::Neighbours;
 use crate::sections::{ModelError, Sections, Tag, all_finite, ensure};
+use crate::steps::sqrt;
 use crate::tails::Tails;
 use crate::view::{VIEWS_MAX, View, WIDTH_MAX};
 
@@ -70,7 +71,7 @@ impl<'a> Norm<'a> {
         }
         match self.order {
             1 => sum,
-            2 => libm::sqrt(squares),
+            2 => sqrt(squares),
             _ => largest,
         }
     }
@@ -219,8 +220,9 @@ impl<'a> Parts<'a> {
                     *score = part.detector.raw_score(row, seen);
                 }
             }
-            for (raw, score) in raw.iter_mut().zip(&*scores) {
-                *raw = self.fusion.add(index, *raw, part.curve.at(*score));
+            part.curve.at_all(scores);
+            for (raw, surprise) in raw.iter_mut().zip(&*scores) {
+                *raw = self.fusion.add(index, *raw, *surprise);
             }
         }
     }

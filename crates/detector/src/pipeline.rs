@@ -5,9 +5,11 @@
 //! state; a state of zeros is an entity never seen.
 
 use crate::feature::{Feature, feature};
-use crate::inputs::{LATEST_MS, Pipeline, SEEN, STATE_WORDS_COMMON, Shape, clamp};
+use crate::inputs::{LATEST_MS, Pipeline, SEEN, STATE_WORDS_COMMON, Shape};
+use crate::scaling::{Pair, scaled};
 use crate::sections::{ModelError, Sections, Tag, all_finite, ensure};
 use crate::tracker::{Tracked, Tracker, remember};
+use core::slice::ChunksExact;
 
 impl<'a> Pipeline<'a> {
     pub(crate) fn parse(sections: &Sections<'a>) -> Result<Self, ModelError> {
@@ -46,7 +48,7 @@ impl<'a> Pipeline<'a> {
         writer.section(Tag::CATEGORY_UNSEEN, self.category_unseen);
     }
 
-    /// Checks everything that [`row`] relies on.
+    /// Checks everything that [`Extractor`] relies on.
     pub fn check(&self) -> Result<(), ModelError> {
         let Shape { fields, numeric, state_words, .. } = self.shape;
         let categorical = fields.wrapping_sub(numeric) as usize;
@@ -90,7 +92,7 @@ pub struct RowKind {
     pub warming_up: bool,
 }
 
-/// Checks operations and indices, so that [`row`] need not.
+/// Checks operations and indices, so that [`Extractor`] need not.
 pub(crate) fn check(model: &Pipeline<'_>) -> Option<()> {
     let fields = model.shape.fields;
     for index in 0..model.trackers.len() {
@@ -121,48 +123,108 @@ pub(crate) fn check(model: &Pipeline<'_>) -> Option<()> {
     Some(())
 }
 
-/// Computes a row's features into `features` (one for each of the model's) and updates `state`.
-///
-/// `inputs` has one value for each field; what is not finite is missing. A feature that cannot be
-/// computed takes its centre, zero.
-pub fn row(
-    model: &Pipeline<'_>,
-    time_ms: f64,
-    inputs: &[f64],
-    state: &mut [f64],
-    features: &mut [f32],
-) -> RowKind {
-    let time_ms = if time_ms.is_finite() { time_ms } else { 0.0 };
-    let seen = state[SEEN];
-    let kind = RowKind {
-        empty: inputs.iter().all(|input| !input.is_finite()),
-        late: seen > 0.0 && time_ms < state[LATEST_MS] - model.lateness_ms,
-        warming_up: seen < f64::from(model.shape.warm_up_events),
-    };
-    if kind.empty {
-        features.fill(0.0);
-        return kind;
-    }
-    for (index, feature) in features.iter_mut().enumerate() {
-        *feature = scaled_feature(model, index, time_ms, inputs, state, kind.late);
-    }
-    if !kind.late {
-        remember(model, time_ms, inputs, state);
-    }
-    kind
+/// A bit for each feature.
+type Bits = [u64; 4];
+
+/// Computes features of rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Extractor<'a> {
+    model: Pipeline<'a>,
+    /// Features that are numbers as they are. They need no past, so blocks of rows share the work.
+    plain: Bits,
+    /// The others.
+    others: Bits,
 }
 
-fn scaled_feature(
-    model: &Pipeline<'_>,
-    index: usize,
-    time_ms: f64,
-    inputs: &[f64],
-    state: &mut [f64],
-    late: bool,
-) -> f32 {
-    let [_, centre, scale] = model.feature_parameters[index];
-    match feature(model, index, time_ms, inputs, state, late) {
-        Some(value) => clamp((value - centre) * scale) as f32,
-        None => 0.0,
+impl<'a> Extractor<'a> {
+    /// Of a checked pipeline.
+    pub fn new(model: Pipeline<'a>) -> Self {
+        let (mut plain, mut others) = ([0; 4], [0; 4]);
+        for (index, [code, input, ..]) in model.features.iter().enumerate() {
+            let is_plain = *code == Feature::Value as u32 && *input < model.shape.numeric;
+            let bits = if is_plain { &mut plain } else { &mut others };
+            bits[index / 64 % bits.len()] |= 1 << (index % 64);
+        }
+        Self { model, plain, others }
     }
+
+    /// Writes those features of rows that are numbers as they are: from the fields of each row into
+    /// rows that are `width` features apart. What is not finite is missing, and counts as zero, the
+    /// centre of every feature.
+    pub fn numbers(&self, inputs: &[f64], width: usize, block: &mut [f32]) {
+        let fields = self.model.shape.fields as usize;
+        let mut features = ones(self.plain);
+        while let Some(first) = features.next() {
+            // Of an odd number the last is computed twice.
+            let pair = [first, features.next().unwrap_or(first)];
+            let from = pair.map(|index| self.model.features[index][1] as usize);
+            let scales = pair.map(|index| {
+                let [_, centre, scale] = self.model.feature_parameters[index];
+                [centre, scale]
+            });
+            let scaling = Pair::new(from.map(|input| self.model.numbers[input]), scales);
+            numbers_of_two(&scaling, inputs.chunks_exact(fields), from, block, width, pair);
+        }
+    }
+
+    /// Computes the other features of a row into `features`, which has a place for all, and updates
+    /// `state`.
+    ///
+    /// `inputs` has one value for each field; what is not finite is missing. A feature that cannot be
+    /// computed takes its centre, zero.
+    pub fn row(
+        &self,
+        time_ms: f64,
+        inputs: &[f64],
+        state: &mut [f64],
+        features: &mut [f32],
+    ) -> RowKind {
+        let model = &self.model;
+        let time_ms = if time_ms.is_finite() { time_ms } else { 0.0 };
+        let seen = state[SEEN];
+        let kind = RowKind {
+            empty: inputs.iter().all(|input| !input.is_finite()),
+            late: seen > 0.0 && time_ms < state[LATEST_MS] - model.lateness_ms,
+            warming_up: seen < f64::from(model.shape.warm_up_events),
+        };
+        for index in ones(self.others) {
+            let [_, centre, scale] = model.feature_parameters[index];
+            let value = if kind.empty {
+                None
+            } else {
+                feature(model, index, time_ms, inputs, state, kind.late)
+            };
+            features[index] = value.map_or(0.0, |value| scaled(value, [centre, scale]) as f32);
+        }
+        if !kind.empty && !kind.late {
+            remember(model, time_ms, inputs, state);
+        }
+        kind
+    }
+}
+
+/// Writes two features of rows; apart, so that engines keep all that it needs in registers.
+#[inline(never)]
+fn numbers_of_two(
+    scaling: &Pair,
+    inputs: ChunksExact<'_, f64>,
+    [a, b]: [usize; 2],
+    block: &mut [f32],
+    width: usize,
+    [first, second]: [usize; 2],
+) {
+    for (inputs, row) in inputs.zip(block.chunks_exact_mut(width)) {
+        [row[first], row[second]] = scaling.of([inputs[a], inputs[b]]);
+    }
+}
+
+/// The places of bits that are set, ascending.
+fn ones(bits: Bits) -> impl Iterator<Item = usize> {
+    bits.into_iter().enumerate().flat_map(|(word, mut bits)| {
+        core::iter::from_fn(move || {
+            let place = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
+            bits &= bits - 1;
+            Some(64 * word + place)
+        })
+    })
 }

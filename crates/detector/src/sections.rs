@@ -4,7 +4,7 @@ use bytemuck::{Pod, try_cast_slice};
 use core::fmt;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"TWNG");
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 const HEADER_BYTES: usize = 16;
 const ENTRY_BYTES: usize = 16;
 

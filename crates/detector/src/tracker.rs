@@ -2,8 +2,9 @@
 
 use crate::channel::{self, Event};
 use crate::inputs::{LATEST_MS, Pipeline, SEEN, scaled_input};
+use crate::steps::larger;
 
-/// What is remembered of an entity.
+/// What is remembered of an entity; its number is its place in [`Tracker::ALL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Tracker {
@@ -88,7 +89,7 @@ impl Tracker {
     }
 
     pub(crate) fn from_code(code: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|tracker| *tracker as u32 == code)
+        Self::ALL.get(code as usize).copied()
     }
 }
 
@@ -113,14 +114,19 @@ impl<'a> Tracked<'a> {
     /// number: the channel then starts over.
     pub(crate) fn surprise(&self, event: &Event, state: &mut [f64], late: bool) -> f64 {
         let words = self.words(state);
+        if late { self.surprise_aside(event, words) } else { self.surprise_of(event, words) }
+    }
+
+    /// The same with words that stay as they are; apart, since a copy needs much room.
+    #[inline(never)]
+    fn surprise_aside(&self, event: &Event, words: &[f64]) -> f64 {
         let mut copy = [0.0; CHANNEL_WORDS_MAX];
-        let words = if late {
-            let copy = &mut copy[..words.len()];
-            copy.copy_from_slice(words);
-            copy
-        } else {
-            words
-        };
+        let copy = &mut copy[..words.len()];
+        copy.copy_from_slice(words);
+        self.surprise_of(event, copy)
+    }
+
+    fn surprise_of(&self, event: &Event, words: &mut [f64]) -> f64 {
         let surprise = self.step(event, words);
         if surprise.is_finite() {
             return surprise;
@@ -147,7 +153,7 @@ impl<'a> Tracked<'a> {
 /// Updates all trackers that do not do so themselves, and the words that every state has.
 pub(crate) fn remember(model: &Pipeline<'_>, time_ms: f64, inputs: &[f64], state: &mut [f64]) {
     let seen = state[SEEN] > 0.0;
-    let elapsed_ms = if seen { (time_ms - state[LATEST_MS]).max(0.0) } else { 0.0 };
+    let elapsed_ms = if seen { larger(time_ms - state[LATEST_MS], 0.0) } else { 0.0 };
     for index in 0..model.trackers.len() {
         let Some(tracked) = Tracked::of(model, index) else { continue };
         match (tracked.tracker, scaled_input(model, tracked.input, inputs)) {
@@ -165,14 +171,14 @@ pub(crate) fn remember(model: &Pipeline<'_>, time_ms: f64, inputs: &[f64], state
         }
     }
     state[SEEN] += 1.0;
-    state[LATEST_MS] = if seen { state[LATEST_MS].max(time_ms) } else { time_ms };
+    state[LATEST_MS] = if seen { larger(state[LATEST_MS], time_ms) } else { time_ms };
 }
 
 /// One step of the exponentially weighted mean and variance (Finch 2009, "Incremental calculation
 /// of weighted mean and variance", section 9).
 fn update_average(words: &mut [f64], gain: f64, value: f64) {
     words[0] += 1.0;
-    let gain = gain.max(1.0 / words[0]);
+    let gain = larger(1.0 / words[0], gain);
     let difference = value - words[1];
     let step = gain * difference;
     words[1] += step;

@@ -4,6 +4,7 @@
 //! where the view asks for it. A forest needs no view: it looks at features through thresholds.
 
 use crate::sections::{ModelError, Sections, Tag, all_finite_f32, ensure};
+use crate::steps::smaller;
 
 /// Most views that a model may have.
 pub const VIEWS_MAX: usize = 4;
@@ -70,7 +71,7 @@ pub fn scaled(value: f32, [centre, scale, draw, factor]: Scale) -> f32 {
 /// The hyperbolic tangent.
 fn softly_bounded(z: f32) -> f32 {
     // Beyond nine it is one to the last bit of a float.
-    let size = z.abs().min(9.0);
+    let size = smaller(z.abs(), 9.0);
     let tangent = 1.0 - 2.0 / (libm::expf(2.0 * size) + 1.0);
     if z < 0.0 { -tangent } else { tangent }
 }

@@ -2,6 +2,9 @@
 
 use twinge_contract::abi::{Outcome, VERDICT_CONTINUES, VERDICT_LATE};
 
+/// Of a row that was not explained, in [`Batch::explained`].
+pub(crate) const NOT_EXPLAINED: u32 = u32::MAX;
+
 /// Rows, the states they touch, and the verdicts.
 ///
 /// Rows are added with [`Batch::push`] after their state with [`Batch::push_state`]; one batch is
@@ -17,13 +20,18 @@ pub struct Batch {
     pub(crate) states: Vec<u8>,
     pub(crate) scores: Vec<f64>,
     pub(crate) verdicts: Vec<u32>,
+    /// Contributions of rows that were explained, in row order.
     pub(crate) attributions: Vec<f32>,
+    /// Where a row's contributions begin in these; past the end for a row that was not explained.
+    pub(crate) explained: Vec<u32>,
+    /// The contributions of a row that was not explained.
+    nothing: Vec<f32>,
 }
 
 impl Batch {
     /// An empty batch for rows of `fields` inputs and states of `state_bytes`.
     pub fn new(fields: usize, state_bytes: usize) -> Self {
-        Self { fields, state_bytes, ..Self::default() }
+        Self { fields, state_bytes, nothing: vec![0.0; fields + 1], ..Self::default() }
     }
 
     /// Forgets rows and states, keeps the room.
@@ -36,6 +44,7 @@ impl Batch {
         self.scores.clear();
         self.verdicts.clear();
         self.attributions.clear();
+        self.explained.clear();
     }
 
     /// Adds an entity's state and returns its place. `None` is an entity never seen.
@@ -62,9 +71,6 @@ impl Batch {
         self.times.push(time_ms);
         self.entities.push(entity);
         self.inputs.extend_from_slice(inputs);
-        self.scores.push(0.0);
-        self.verdicts.push(0);
-        self.attributions.resize(self.times.len() * (self.fields + 1), 0.0);
     }
 
     /// Number of rows.
@@ -131,10 +137,11 @@ impl Batch {
         self.verdicts[row] & VERDICT_CONTINUES != 0
     }
 
-    /// What each field, and in the last place time, adds to a row's score.
+    /// What each field, and in the last place time, adds to a row's score; nothing where it was not
+    /// explained.
     pub fn attribution(&self, row: usize) -> &[f32] {
-        let width = self.fields + 1;
-        &self.attributions[row * width..(row + 1) * width]
+        let start = self.explained[row] as usize;
+        self.attributions.get(start..start + self.nothing.len()).unwrap_or(&self.nothing)
     }
 
     /// A batch of some of the rows, with all states as they are.
@@ -155,11 +162,36 @@ impl Batch {
 
     /// Takes over the verdicts and states of a scored part that began at row `start`.
     pub fn take_part(&mut self, part: &Self, start: usize) {
-        let (end, width) = (start + part.rows(), self.fields + 1);
+        let (end, rows) = (start + part.rows(), self.rows());
+        self.scores.resize(rows, 0.0);
+        self.verdicts.resize(rows, 0);
+        self.explained.resize(rows, NOT_EXPLAINED);
         self.scores[start..end].copy_from_slice(&part.scores);
         self.verdicts[start..end].copy_from_slice(&part.verdicts);
-        self.attributions[start * width..end * width].copy_from_slice(&part.attributions);
+        let before = self.attributions.len() as u32;
+        for (place, of_part) in self.explained[start..end].iter_mut().zip(&part.explained) {
+            *place = if *of_part == NOT_EXPLAINED { NOT_EXPLAINED } else { before + of_part };
+        }
+        self.attributions.extend_from_slice(&part.attributions);
         self.states.copy_from_slice(&part.states);
+    }
+
+    /// Forgets what a call before this one said.
+    pub(crate) fn forget_verdicts(&mut self) {
+        self.scores.clear();
+        self.verdicts.clear();
+        self.attributions.clear();
+        self.explained.clear();
+    }
+
+    /// Takes over the verdict of the next row, with its contributions as bytes if it was explained.
+    pub(crate) fn push_verdict(&mut self, score: f64, word: u32, contributions: Option<&[u8]>) {
+        self.scores.push(score);
+        self.verdicts.push(word);
+        let Some(bytes) = contributions else { return self.explained.push(NOT_EXPLAINED) };
+        self.explained.push(self.attributions.len() as u32);
+        let contributions = bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+        self.attributions.extend(contributions);
     }
 
     pub(crate) fn fields(&self) -> usize {

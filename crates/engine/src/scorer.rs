@@ -148,7 +148,7 @@ impl Scorer {
             running.prepare(batch.rows(), batch.states(), batch.fields(), batch.state_bytes())?;
         running.write(&layout, batch)?;
         running.call(batch, explain_all)?;
-        running.read(&layout, batch)
+        running.read(&layout, batch, explain_all)
     }
 
     /// Time spent in calls so far; for reports, never for a verdict.
@@ -237,38 +237,47 @@ impl Running {
         }
     }
 
-    /// Reads and checks everything before the first byte of `batch` changes.
-    fn read(&mut self, layout: &Layout, batch: &mut Batch) -> Result<(), CallError> {
+    /// Reads and checks everything before the states of `batch` change.
+    fn read(
+        &mut self,
+        layout: &Layout,
+        batch: &mut Batch,
+        explain_all: bool,
+    ) -> Result<(), CallError> {
         let memory = self.instance.memory();
         let read = |address: u32, length: usize| {
             slice(memory, address, length).ok_or(CallError::Layout("batch lies outside memory"))
         };
-        let rows = batch.rows();
+        let (rows, width) = (batch.rows(), batch.fields() + 1);
         let scores = read(layout.scores, rows * 8)?;
         let verdicts = read(layout.verdicts, rows * 4)?;
-        let attributions = read(layout.attributions, batch.attributions.len() * 4)?;
+        let attributions = read(layout.attributions, rows * width * 4)?;
         let states = read(layout.states, batch.states.len())?;
-        for (row, (score, word)) in
-            scores.as_chunks::<8>().0.iter().zip(verdicts.as_chunks::<4>().0).enumerate()
+        batch.forget_verdicts();
+        let contributions = attributions.chunks_exact(width * 4);
+        let scores = scores.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes));
+        let verdicts = verdicts.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
+        for (row, ((score, word), contributions)) in
+            scores.zip(verdicts).zip(contributions).enumerate()
         {
-            let word = u32::from_le_bytes(*word);
-            let flags = VERDICT_LATE | VERDICT_CONTINUES;
-            let known = Outcome::from_code(word).is_some() && word & !(0xff | flags) == 0;
-            if !known || !f64::from_le_bytes(*score).is_finite() {
-                return Err(CallError::Verdict(row));
-            }
+            let outcome = outcome_of(word).filter(|_| score.is_finite());
+            let outcome = outcome.ok_or(CallError::Verdict(row))?;
+            let is_explained = explain_all || outcome == Outcome::Anomalous;
+            batch.push_verdict(score, word, is_explained.then_some(contributions));
         }
-        let finite = |bytes: &[u8; 4]| f32::from_le_bytes(*bytes).is_finite();
-        if let Some(place) = attributions.as_chunks::<4>().0.iter().position(|bytes| !finite(bytes))
-        {
-            return Err(CallError::Verdict(place / (batch.fields() + 1)));
+        if !batch.attributions.iter().all(|contribution| contribution.is_finite()) {
+            let row = (0..rows).find(|row| !batch.attribution(*row).iter().all(|c| c.is_finite()));
+            return Err(CallError::Verdict(row.unwrap_or_default()));
         }
-        bytemuck::cast_slice_mut(&mut batch.scores).copy_from_slice(scores);
-        bytemuck::cast_slice_mut(&mut batch.verdicts).copy_from_slice(verdicts);
-        bytemuck::cast_slice_mut(&mut batch.attributions).copy_from_slice(attributions);
         batch.states.copy_from_slice(states);
         Ok(())
     }
+}
+
+/// The outcome that a verdict word tells; none where it is no verdict.
+fn outcome_of(word: u32) -> Option<Outcome> {
+    let flags = VERDICT_LATE | VERDICT_CONTINUES;
+    Outcome::from_code(word).filter(|_| word & !(0xff | flags) == 0)
 }
 
 fn check_layout(

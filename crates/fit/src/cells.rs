@@ -9,7 +9,11 @@ use linfa::traits::Fit;
 use ndarray::{Array2, ArrayBase, ArrayView2, Axis, Data, Ix2};
 use thiserror::Error;
 use twinge_detector::cells::{CELLS_MAX, Cells as Model};
-use twinge_detector::neighbours::{LANES, NEIGHBOURS_MAX};
+use twinge_detector::lanes::LANES;
+use twinge_detector::neighbours::NEIGHBOURS_MAX;
+
+/// What a reference costs beside its features, in multiply-adds.
+const REFERENCE_COST: usize = 3;
 
 /// Neighbour of a reference, itself not counted, that tells how sparse its surroundings are.
 const SCALE_NEIGHBOUR: usize = 10;
@@ -77,7 +81,7 @@ impl ParamGuard for CellsParams {
 
     fn check_ref(&self) -> Result<&Self::Checked, Self::Error> {
         let CellsValidParams { bytes, multiply_adds, neighbours, .. } = self.0;
-        if bytes < 4096 || multiply_adds < 4096 {
+        if bytes < 4096 || multiply_adds < 1024 {
             return Err(CellsError::Budget(bytes, multiply_adds));
         }
         if !(1..=NEIGHBOURS_MAX).contains(&neighbours) {
@@ -97,7 +101,7 @@ pub struct Cells {
     neighbours: usize,
     evaluations: usize,
     grid: Vec<[f32; 3]>,
-    centres: Vec<f32>,
+    centres: Vec<[f32; LANES]>,
     spans: Vec<[u32; 2]>,
     references: Vec<[u8; LANES]>,
     factors: Vec<[f32; LANES]>,
@@ -135,7 +139,7 @@ impl<D: Data<Elem = f32>, T> Fit<ArrayBase<D, Ix2>, T, CellsError> for CellsVali
         let chosen: Vec<usize> = chosen.into_iter().map(|row| row as usize).collect();
         let references = records.select(Axis(0), &chosen);
         let factors = factors(&references, records);
-        let distances = (self.multiply_adds / width).max(LANES);
+        let distances = (self.multiply_adds / (width + REFERENCE_COST)).max(LANES);
         let cells = if count < distances {
             1
         } else {
@@ -177,6 +181,7 @@ impl CellsValidParams {
             references: Vec::new(),
             factors: Vec::new(),
         };
+        let mut kept = Vec::new();
         for (cell, centre) in centres.rows().into_iter().enumerate() {
             let members: Vec<usize> =
                 (0..owners.len()).filter(|reference| owners[*reference] == cell).collect();
@@ -184,10 +189,15 @@ impl CellsValidParams {
                 continue;
             }
             fitted.spans.push([fitted.factors.len() as u32, members.len() as u32]);
-            fitted.centres.extend(centre);
+            kept.push(centre);
             for block in members.chunks(LANES) {
                 fitted.push_block(references, factors, block);
             }
+        }
+        for group in kept.chunks(LANES) {
+            let lane = |feature: usize, lane: usize| group.get(lane).map_or(0.0, |c| c[feature]);
+            let features = 0..references.ncols();
+            fitted.centres.extend(features.map(|f| std::array::from_fn(|l| lane(f, l))));
         }
         fitted
     }

@@ -10,7 +10,8 @@ use linfa::traits::Fit;
 use ndarray::{ArrayBase, ArrayView2, Data, Ix2};
 use thiserror::Error;
 use twinge_detector::forest::{
-    BLOCK_PLACES, DEPTH_MAX, Forest as Model, LEAF_UNITS, TREES_MAX, blocks, key, place, threshold,
+    Block, DEPTH_MAX, Forest as Model, LEAF_UNITS, TREES_MAX, blocks, key, place, put_leaf,
+    threshold,
 };
 
 /// Every tree is stored with at least this depth, for which scoring has its fast path.
@@ -55,22 +56,13 @@ pub struct IsolationForest {
     trees: u32,
     depth: u32,
     norm: f64,
-    thresholds: Vec<[i16; BLOCK_PLACES]>,
-    features: Vec<[u8; BLOCK_PLACES]>,
-    leaves: Vec<u16>,
+    blocks: Vec<Block>,
 }
 
 impl IsolationForest {
     /// The model.
     pub fn model(&self) -> Model<'_> {
-        Model {
-            trees: self.trees,
-            depth: self.depth,
-            norm: self.norm,
-            thresholds: &self.thresholds,
-            features: &self.features,
-            leaves: &self.leaves,
-        }
+        Model { trees: self.trees, depth: self.depth, norm: self.norm, blocks: &self.blocks }
     }
 }
 
@@ -127,41 +119,28 @@ impl<D: Data<Elem = f32>, T> Fit<ArrayBase<D, Ix2>, T, ForestError> for Isolatio
         let sample_rows = self.sample_rows.min(u32::try_from(rows).unwrap_or(u32::MAX));
         let depth_limit = u32::BITS - (sample_rows - 1).leading_zeros();
         let depth = depth_limit.max(DEPTH_MIN);
-        let blocks_of_all = self.trees as usize * blocks(depth);
         let mut forest = IsolationForest {
             trees: self.trees,
             depth,
             norm: 1.0 / (f64::from(self.trees) * mean_path(sample_rows as usize) * LEAF_UNITS),
-            // What no row exceeds.
-            thresholds: vec![[key(f32::INFINITY); BLOCK_PLACES]; blocks_of_all],
-            features: vec![[0; BLOCK_PLACES]; blocks_of_all],
-            leaves: vec![0; (self.trees as usize) << depth],
+            blocks: vec![Block::EMPTY; self.trees as usize * blocks(depth)],
         };
-        for tree in 0..self.trees {
-            let mut random = Random::new(self.seed, u64::from(tree));
+        for (number, tree) in forest.blocks.chunks_exact_mut(blocks(depth)).enumerate() {
+            let mut random = Random::new(self.seed, number as u64);
             let mut sample = random.distinct(sample_rows, rows as u32);
-            let mut grower = Grower {
-                records,
-                random,
-                depth,
-                depth_limit,
-                tree: tree as usize,
-                forest: &mut forest,
-            };
-            grower.grow(&mut sample, 0, 0);
+            Grower { records, random, depth, depth_limit, tree }.grow(&mut sample, 0, 0);
         }
         Ok(forest)
     }
 }
 
-/// Grows one tree into its places of the arrays.
+/// Grows one tree into its blocks.
 struct Grower<'r, 'p> {
     records: ArrayView2<'r, f32>,
     random: Random,
     depth: u32,
     depth_limit: u32,
-    tree: usize,
-    forest: &'p mut IsolationForest,
+    tree: &'p mut [Block],
 }
 
 impl Grower<'_, '_> {
@@ -174,9 +153,7 @@ impl Grower<'_, '_> {
         };
         let (records, threshold) = (self.records, threshold(stored));
         let (block, place) = place(self.depth, level, index);
-        let block = self.tree * blocks(self.depth) + block;
-        self.forest.features[block][place] = feature as u8;
-        self.forest.thresholds[block][place] = key(threshold);
+        self.tree[block].put_split(place, key(threshold), feature as u8);
         let right = partition(sample, |row| records[[row as usize, feature]] > threshold);
         let (low, high) = sample.split_at_mut(right);
         self.grow(low, level + 1, 2 * index);
@@ -206,8 +183,9 @@ impl Grower<'_, '_> {
         let path = f64::from(level) + mean_path(rows);
         let units = libm::round(path * LEAF_UNITS) as u16;
         let below = 1 << (self.depth - level);
-        let first = (self.tree << self.depth) + index * below;
-        self.forest.leaves[first..first + below].fill(units);
+        for leaf in index * below..(index + 1) * below {
+            put_leaf(self.tree, self.depth, leaf, units);
+        }
     }
 }
 

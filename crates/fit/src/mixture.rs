@@ -12,6 +12,7 @@ use linfa::dataset::DatasetBase;
 use linfa::traits::Fit;
 use ndarray::{ArrayBase, ArrayView2, Data, Ix2};
 use thiserror::Error;
+use twinge_detector::lanes::LANES;
 use twinge_detector::mixture::{CLOUDS_MAX, Mixture as Model};
 
 /// Share of a cloud's covariance that is taken from the mean of all clouds.
@@ -91,7 +92,7 @@ pub struct Mixture {
     rank: usize,
     clouds: Vec<[f64; 2]>,
     centres: Vec<f32>,
-    directions: Vec<f32>,
+    directions: Vec<[f32; LANES]>,
     gains: Vec<f64>,
 }
 
@@ -182,9 +183,13 @@ impl Mixture {
             - 0.5 * (determinant + width as f64 * libm::log(core::f64::consts::TAU));
         self.clouds.push([constant, 1.0 / of_rest]);
         self.centres.extend(mean.iter().map(|value| *value as f32));
-        for (variance, vector) in own.iter().zip(&vectors) {
-            self.directions.extend(vector.iter().map(|value| *value as f32));
-            self.gains.push(1.0 / variance - 1.0 / of_rest);
+        self.gains.extend(own.iter().map(|variance| 1.0 / variance - 1.0 / of_rest));
+        for vectors in vectors[..self.rank].chunks(LANES) {
+            let along = |feature: usize, lane: usize| {
+                vectors.get(lane).map_or(0.0, |vector| vector[feature] as f32)
+            };
+            let eight = |feature| std::array::from_fn(|lane| along(feature, lane));
+            self.directions.extend((0..width).map(eight));
         }
     }
 }
@@ -199,10 +204,11 @@ fn responsibilities(mixture: &Mixture, records: ArrayView2<'_, f32>) -> Vec<Vec<
         let all = -model.surprise(row);
         for (cloud, shares) in shares.iter_mut().enumerate() {
             let rank = mixture.rank;
+            let of_cloud = rank.div_ceil(LANES) * width;
             let alone = Model {
                 clouds: &mixture.clouds[cloud..=cloud],
                 centres: &mixture.centres[cloud * width..(cloud + 1) * width],
-                directions: &mixture.directions[cloud * rank * width..(cloud + 1) * rank * width],
+                directions: &mixture.directions[cloud * of_cloud..(cloud + 1) * of_cloud],
                 gains: &mixture.gains[cloud * rank..(cloud + 1) * rank],
                 ..model
             };

@@ -10,7 +10,8 @@ use linfa::dataset::DatasetBase;
 use linfa::traits::Fit;
 use ndarray::{Array2, ArrayBase, ArrayView2, Axis, Data, Ix2};
 use thiserror::Error;
-use twinge_detector::neighbours::{FILLER, LANES, NEIGHBOURS_MAX, Neighbours as Model};
+use twinge_detector::lanes::LANES;
+use twinge_detector::neighbours::{FILLER, NEIGHBOURS_MAX, Neighbours as Model};
 
 /// Neighbour of a reference whose distance tells how sparse its surroundings are.
 const SCALE_NEIGHBOUR: usize = 10;

@@ -13,7 +13,7 @@ use ndarray::{Array2, Axis};
 use twinge_contract::category;
 use twinge_detector::alarms::{Alarms, Rule};
 use twinge_detector::feature::Feature;
-use twinge_detector::pipeline::{self, RowKind};
+use twinge_detector::pipeline::{Extractor, RowKind};
 
 /// Fewest held-back rows that a threshold is set on.
 const CALIBRATION_ROWS_MIN: usize = 8;
@@ -178,6 +178,7 @@ impl Prepared {
         let codes = category_codes(table)?;
         let model = self.pipeline.model();
         model.check()?;
+        let extractor = Extractor::new(model);
         let words = model.shape.state_words as usize;
         let mut states = vec![0.0; table.entity_count * words];
         let mut inputs = vec![0.0; table.schema.width()];
@@ -193,7 +194,8 @@ impl Prepared {
             let entity = table.entities[row] as usize;
             let state = &mut states[entity * words..(entity + 1) * words];
             let features = features.as_slice_mut().expect("rows of a new array are contiguous");
-            self.kinds.push(pipeline::row(&model, table.times_ms[row], &inputs, state, features));
+            extractor.numbers(&inputs, model.features.len(), features);
+            self.kinds.push(extractor.row(table.times_ms[row], &inputs, state, features));
         }
         Ok(())
     }

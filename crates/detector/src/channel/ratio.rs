@@ -10,7 +10,8 @@
 //! the mean over all entities.
 
 use crate::channel::Event;
-use libm::{exp, log, log10, pow, sqrt};
+use crate::steps::{larger, smaller, sqrt};
+use libm::{exp, log, log10, pow};
 
 /// Words of state.
 pub const WORDS: u32 = 4;
@@ -46,8 +47,8 @@ pub fn ratio(words: &mut [f64], amount: f64) -> f64 {
     let (events, mean) = (words[0], words[1]);
     let profile = (1.0 + events * mean) / (1.0 + events);
     let ratio = log((amount + OFFSET) / (profile + OFFSET)) / sqrt(1.0 + 1.0 / (events + 1.0));
-    words[0] = (events + 1.0).min(EVENTS_MAX);
-    words[1] = mean + (amount.min(CLIP * profile) - mean) / words[0];
+    words[0] = smaller(events + 1.0, EVENTS_MAX);
+    words[1] = mean + (smaller(amount, CLIP * profile) - mean) / words[0];
     ratio
 }
 
@@ -61,14 +62,14 @@ pub(crate) fn step(parameters: &[f64], event: &Event, words: &mut [f64]) -> f64 
     let (of_ratio, of_amount) = tails.split_at(TAIL_POINTS + 1);
     let amount = amount(event.value, mean_of_all);
     let ratio = ratio(words, amount);
-    let burst = words[2] * exp((words[3] - event.time_ms).min(0.0) / BURST_MS);
+    let burst = words[2] * exp(smaller(words[3] - event.time_ms, 0.0) / BURST_MS);
     let by_profile = tail(of_ratio, ratio);
     // From a probability to odds, times the burst's, and back to a power of ten.
     let odds = (1.0 - 0.999 * pow(10.0, -by_profile)) * (1.0 + BURST_ODDS * burst);
     let by_profile = by_profile + log10(odds);
     words[2] = burst + (ratio - 1.0).clamp(0.0, BURST_STEP) / BURST_STEP;
-    words[3] = words[3].max(event.time_ms);
-    by_profile.max(tail(of_amount, amount))
+    words[3] = larger(words[3], event.time_ms);
+    larger(by_profile, tail(of_amount, amount))
 }
 
 /// `-log10` of the probability of at least `value`: linear between the points, and as of an

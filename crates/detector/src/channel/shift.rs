@@ -3,6 +3,7 @@
 //! Words: values seen, short average, long average, and a [`tail`] of differences.
 
 use crate::channel::tail;
+use crate::steps::larger;
 
 /// Gains of the two averages, once enough values have been seen.
 const SHORT: f64 = 1.0 / 12.0;
@@ -14,8 +15,8 @@ pub const WORDS: u32 = 3 + tail::WORDS as u32;
 pub(crate) fn step(value: f64, words: &mut [f64]) -> f64 {
     words[0] += 1.0;
     let all = 1.0 / words[0];
-    words[1] += SHORT.max(all) * (value - words[1]);
-    words[2] += LONG.max(all) * (value - words[2]);
+    words[1] += larger(all, SHORT) * (value - words[1]);
+    words[2] += larger(all, LONG) * (value - words[2]);
     let difference = words[1] - words[2];
     tail::step(
         &mut words[3..],

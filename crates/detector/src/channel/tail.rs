@@ -5,6 +5,7 @@
 //! randomisation; Vovk et al. 2005). A new largest value adds the logarithm of how many times the
 //! old one it is, at most one. It needs no calibration, so series of any kind can be compared.
 
+use crate::steps::{larger, smaller};
 use libm::{log, log10};
 
 /// Bins: one for what is not above the floor, then three to a factor of e.
@@ -24,16 +25,16 @@ pub(crate) fn step(words: &mut [f64], value: f64, floor: f64) -> f64 {
     let bin = if value <= floor {
         0
     } else {
-        (log(value / floor) * BINS_PER_E).min(BINS as f64 - 2.0) as usize + 1
+        smaller(log(value / floor) * BINS_PER_E, BINS as f64 - 2.0) as usize + 1
     };
     let as_large: f64 = counts[bin..].iter().sum();
     let mut surprise = log10((seen + 1.0) / (as_large + 1.0));
     if largest > 0.0 && value > largest {
-        surprise += log(value / largest).min(1.0);
+        surprise += smaller(log(value / largest), 1.0);
     }
     counts[bin] += 1.0;
     rest[0] = seen + 1.0;
-    rest[1] = largest.max(value);
+    rest[1] = larger(largest, value);
     surprise
 }
 

@@ -4,6 +4,7 @@
 //! [`tail`] of how far these are apart.
 
 use crate::channel::tail;
+use crate::steps::larger;
 use libm::log;
 
 /// Gains of the two mean squares, once enough steps have been seen.
@@ -21,8 +22,8 @@ pub(crate) fn step(value: f64, words: &mut [f64]) -> f64 {
     words[0] += 1.0;
     words[1] = value;
     let all = 1.0 / words[0];
-    words[2] += SHORT.max(all) * (change * change - words[2]);
-    words[3] += LONG.max(all) * (change * change - words[3]);
+    words[2] += larger(all, SHORT) * (change * change - words[2]);
+    words[3] += larger(all, LONG) * (change * change - words[3]);
     let ratio = 0.5 * log((words[2] + FLOOR) / (words[3] + FLOOR));
     tail::step(&mut words[4..], if ratio < 0.0 { -ratio } else { ratio }, tail::FLOOR)
 }

@@ -9,6 +9,7 @@
 
 use crate::channel::Event;
 use crate::inputs::VALUE_MAX;
+use crate::steps::{larger, smaller};
 
 /// Words of state.
 pub const WORDS: u32 = 2;
@@ -62,7 +63,7 @@ impl Wander {
         words[0] += SMOOTHING * (value - words[0]);
         let distance = (words[0] - words[1]) * self.per_distance;
         let off = value - words[1];
-        let mut step = self.gain * off.max(-self.step_max).min(self.step_max);
+        let mut step = self.gain * smaller(larger(off, -self.step_max), self.step_max);
         if distance * distance < CLOSE {
             step += (1.0 - self.gain) * CREEP * off;
         }

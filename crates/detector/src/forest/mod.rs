@@ -1,18 +1,19 @@
 //! Isolation forest: the walk of rows through perfect trees (Liu, Ting and Zhou, "Isolation
 //! Forest", ICDM 2008).
 //!
-//! Nodes lie in blocks of fifteen, which are four levels of a tree. A walk that meets a block knows
-//! all it can ask there, so one gather and one comparison of vectors answer all fifteen splits at
-//! once (simd.rs); a tree of the usual depth takes two such steps and not eight that wait for each
-//! other. Where there are no vectors, or rows are too wide for them, walk.rs takes level after
-//! level. Values are compared as whole numbers of sixteen bits ([`key`]) and path lengths are whole
-//! numbers too, so every way of walking gives the same sum.
+//! Nodes lie in blocks of fifteen, which are four levels of a tree, so that a tree of the usual depth
+//! is two blocks from root to leaf. Vectors answer all splits of a block at once, for eight rows that
+//! meet the same block or for one row that meets its own (simd.rs). Where there are no vectors, or
+//! rows are too wide for them, walk.rs takes level after level. Values are compared as whole numbers
+//! of sixteen bits ([`key`]) and path lengths are whole numbers too, so every way of walking gives the
+//! same sum.
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd;
 mod walk;
 
 use crate::sections::{ModelError, Sections, Tag, ensure};
+use bytemuck::{Pod, Zeroable};
 
 /// Units of a leaf's path length in one step. Whole units make the sum over trees exact, so that
 /// its order cannot matter.
@@ -27,11 +28,62 @@ pub const TREES_MAX: u32 = 1024;
 /// Levels of a block.
 const BLOCK_LEVELS: u32 = 4;
 
-/// Places of a block: its fifteen nodes in heap order, and one that is not used.
+/// Places of a block: its seven upper nodes in heap order, one that is not used, and the eight of its
+/// last level. So the answers of a whole level are a byte of their own.
 pub const BLOCK_PLACES: usize = 16;
 
-/// A forest's arrays. A tree of `depth` levels has [`blocks`]`(depth)` blocks and `1 << depth`
-/// leaves.
+/// Fifteen nodes, four levels of a tree, and the leaves behind them where these are the last levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Block {
+    /// The [`key`]s of split thresholds in two planes, so that vectors of bytes compare them: lower
+    /// bytes, less 128 so that they are signed as the others are, and upper bytes, of which none is
+    /// the least that there is. A row goes right when its feature's key is larger.
+    thresholds: [[i8; BLOCK_PLACES]; 2],
+    /// Split features.
+    features: [u8; BLOCK_PLACES],
+    /// Path lengths in [`LEAF_UNITS`] to the step, one behind each exit.
+    leaves: [u16; EXITS],
+}
+
+impl Block {
+    /// Splits that no row exceeds, before leaves of no length.
+    pub const EMPTY: Self = {
+        let [lower, upper] = bytes(key(f32::INFINITY));
+        let thresholds = [[lower; BLOCK_PLACES], [upper; BLOCK_PLACES]];
+        Self { thresholds, features: [0; BLOCK_PLACES], leaves: [0; EXITS] }
+    };
+
+    /// Puts a split, by the [`key`] of its threshold, at a place.
+    pub fn put_split(&mut self, place: usize, key: i16, feature: u8) {
+        let [lower, upper] = &mut self.thresholds;
+        [lower[place], upper[place]] = bytes(key);
+        self.features[place] = feature;
+    }
+
+    fn threshold(&self, place: usize) -> i16 {
+        let [lower, upper] = &self.thresholds;
+        i16::from(upper[place]) * 256 + i16::from(lower[place]) + 128
+    }
+}
+
+/// A key as blocks hold it.
+const fn bytes(key: i16) -> [i8; 2] {
+    let [lower, upper] = key.to_le_bytes();
+    [(lower ^ 0x80).cast_signed(), upper.cast_signed()]
+}
+
+/// Puts the path length that ends at the leaf that is number `index` from the left of a tree.
+pub fn put_leaf(tree: &mut [Block], depth: u32, index: usize, units: u16) {
+    let place = arranged(depth, depth, index);
+    let exits = last_exits(depth);
+    tree[last_blocks(depth) + place / exits].leaves[place % exits] = units;
+}
+
+/// Exits of a block.
+const EXITS: usize = 1 << BLOCK_LEVELS;
+
+/// A forest. A tree of `depth` levels has [`blocks`]`(depth)` blocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Forest<'a> {
     /// Number of trees.
@@ -40,35 +92,25 @@ pub struct Forest<'a> {
     pub depth: u32,
     /// One over the expected path length summed over all trees, in units of [`LEAF_UNITS`].
     pub norm: f64,
-    /// The [`key`]s of split thresholds: a row goes right when its feature's key is larger.
-    pub thresholds: &'a [[i16; BLOCK_PLACES]],
-    /// Split features.
-    pub features: &'a [[u8; BLOCK_PLACES]],
-    /// Path lengths in [`LEAF_UNITS`] to the step.
-    pub leaves: &'a [u16],
+    /// The blocks of all trees, one tree after the other.
+    pub blocks: &'a [Block],
 }
 
 impl<'a> Forest<'a> {
     pub(crate) fn parse(sections: &Sections<'a>, features: usize) -> Result<Self, ModelError> {
-        let [shape, norm, thresholds, split, leaves] =
-            [0, 1, 2, 3, 4].map(|field| Tag::PART.field(field));
+        let [shape, norm, nodes] = [0, 1, 2].map(|field| Tag::PART.field(field));
         let [trees, depth] = *sections.one::<[u32; 2]>(shape)?;
-        let forest = Self {
-            trees,
-            depth,
-            norm: *sections.one(norm)?,
-            thresholds: sections.array(thresholds)?,
-            features: sections.array(split)?,
-            leaves: sections.array(leaves)?,
-        };
+        let forest =
+            Self { trees, depth, norm: *sections.one(norm)?, blocks: sections.array(nodes)? };
         ensure((1..=TREES_MAX).contains(&trees) && (1..=DEPTH_MAX).contains(&depth), shape)?;
-        let blocks = trees as usize * blocks(depth);
         ensure(forest.norm.is_finite() && forest.norm > 0.0, norm)?;
-        ensure(forest.thresholds.len() == blocks, thresholds)?;
-        ensure(forest.leaves.len() == (trees as usize) << depth, leaves)?;
-        ensure(forest.features.len() == blocks, split)?;
-        let known = |feature: &u8| usize::from(*feature) < features;
-        ensure(forest.features.as_flattened().iter().all(known), split)?;
+        ensure(forest.blocks.len() == trees as usize * blocks(depth), nodes)?;
+        let is_sound = |block: &Block| {
+            let known = |feature: &u8| usize::from(*feature) < features;
+            block.features.iter().all(known)
+                && block.thresholds[1].iter().all(|byte| *byte > i8::MIN)
+        };
+        ensure(forest.blocks.iter().all(is_sound), nodes)?;
         Ok(forest)
     }
 
@@ -85,9 +127,7 @@ impl<'a> Forest<'a> {
     pub(crate) fn write(&self, writer: &mut crate::sections::Writer) {
         writer.section(Tag::PART.field(0), &[[self.trees, self.depth]]);
         writer.section(Tag::PART.field(1), &[self.norm]);
-        writer.section(Tag::PART.field(2), self.thresholds);
-        writer.section(Tag::PART.field(3), self.features);
-        writer.section(Tag::PART.field(4), self.leaves);
+        writer.section(Tag::PART.field(2), self.blocks);
     }
 }
 
@@ -102,7 +142,7 @@ pub fn threshold(stored: u16) -> f32 {
 /// `key(value) > key(threshold(stored))`, since keys keep the order of floats, rounded up where the
 /// lower half of the bits, which no threshold has, is not zero.
 #[inline]
-pub fn key(value: f32) -> i16 {
+pub const fn key(value: f32) -> i16 {
     let bits = value.to_bits().cast_signed();
     let sign = bits >> 31;
     // Magnitude and sign, so that both zeros are one.
@@ -114,6 +154,16 @@ pub fn key(value: f32) -> i16 {
 /// send every row left.
 const fn first_levels(depth: u32) -> u32 {
     (depth - 1) % BLOCK_LEVELS + 1
+}
+
+/// Blocks of a tree in front of those that have its leaves.
+const fn last_blocks(depth: u32) -> usize {
+    blocks(depth) - ((1 << depth) / last_exits(depth))
+}
+
+/// Exits of the blocks that have a tree's leaves.
+const fn last_exits(depth: u32) -> usize {
+    if depth < BLOCK_LEVELS { 1 << depth } else { EXITS }
 }
 
 /// Blocks of a tree of `depth` levels.
@@ -135,7 +185,28 @@ pub const fn place(depth: u32, level: u32, index: usize) -> (usize, usize) {
         (top, below) = (below, below + BLOCK_LEVELS);
     }
     let local = level - top;
-    (block + (index >> local), (1 << local) - 1 + index % (1 << local))
+    let last_level = (local + 1 == BLOCK_LEVELS) as usize;
+    let place = (1 << local) - 1 + last_level + index % (1 << local);
+    (block + arranged(depth, top, index >> local), place)
+}
+
+/// Where what is number `index` below `level`, the lower end of blocks, lies among its like: behind
+/// the exits of the blocks on its way, one after the other.
+const fn arranged(depth: u32, level: u32, index: usize) -> usize {
+    let (mut place, mut top, mut below) = (0, 0, first_levels(depth));
+    while top < level {
+        let exit = (index >> (level - below)) % (1 << (below - top));
+        place = (place << (below - top)) + exit_place(below - top, exit);
+        (top, below) = (below, below + BLOCK_LEVELS);
+    }
+    place
+}
+
+/// Where the exit that is number `exit` from the left lies in a block of so many levels. In whole
+/// blocks all left exits lie before all right ones, which is how the answers of the last level become
+/// an exit in one step.
+const fn exit_place(levels: u32, exit: usize) -> usize {
+    if levels < BLOCK_LEVELS { exit } else { exit % 2 * (EXITS / 2) + exit / 2 }
 }
 
 /// Rows that are scored together at most.
@@ -236,9 +307,13 @@ mod tests {
             places.dedup();
             assert_eq!(places.len(), nodes, "depth {depth}");
             let fits = |(block, place): &(usize, usize)| {
-                *block < blocks(depth) && *place < BLOCK_PLACES - 1
+                *block < blocks(depth) && *place < BLOCK_PLACES && *place != 7
             };
             assert!(places.iter().all(fits), "depth {depth}");
+            let mut leaves: Vec<_> =
+                (0..1 << depth).map(|leaf| arranged(depth, depth, leaf)).collect();
+            leaves.sort_unstable();
+            assert!(leaves.into_iter().eq(0..1 << depth), "depth {depth}");
         }
         assert_eq!(blocks(8), 17);
     }
@@ -278,19 +353,21 @@ mod tests {
         fn fast_walks_equal_the_one_from_node_to_node(forest in splits()) {
             let (depth, splits, leaves, rows) = &forest;
             let trees = leaves.len() >> depth;
-            let mut thresholds = std::vec![[i16::MAX; BLOCK_PLACES]; trees * blocks(*depth)];
-            let mut features = std::vec![[0; BLOCK_PLACES]; trees * blocks(*depth)];
-            for (tree, splits) in splits.chunks(1 << depth).enumerate() {
+            let mut all = std::vec![Block::EMPTY; trees * blocks(*depth)];
+            for (tree, blocks) in all.chunks_mut(blocks(*depth)).enumerate() {
+                let first = tree << depth;
+                for leaf in 0..1 << depth {
+                    put_leaf(blocks, *depth, leaf, leaves[first + leaf]);
+                }
                 for level in 0..*depth {
                     for index in 0..1usize << level {
-                        let (stored, feature) = splits[(1 << level) - 1 + index];
+                        let (stored, feature) = splits[first + (1 << level) - 1 + index];
                         let (block, place) = place(*depth, level, index);
-                        thresholds[tree * blocks(*depth) + block][place] = key(threshold(stored));
-                        features[tree * blocks(*depth) + block][place] = feature;
+                        blocks[block].put_split(place, key(threshold(stored)), feature);
                     }
                 }
             }
-            let model = Forest { trees: trees as u32, depth: *depth, norm: 1.0, thresholds: &thresholds, features: &features, leaves };
+            let model = Forest { trees: trees as u32, depth: *depth, norm: 1.0, blocks: &all };
             let mut fast = [0u32; BLOCK_ROWS];
             let rows: Vec<&[f32]> = rows.chunks(16).collect();
             walk::path_sums::<16>(&model, &rows.concat(), &mut fast[..rows.len()]);

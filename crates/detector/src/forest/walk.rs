@@ -3,7 +3,10 @@
 //! A branch taken is an index computed, never a jump: `i = 2i + 1 + (x > t)`, and latency hides
 //! behind eight rows that walk at once.
 
-use super::{BLOCK_LEVELS, BLOCK_PLACES, Forest, blocks, first_levels, key};
+use super::{
+    BLOCK_LEVELS, BLOCK_PLACES, Block, EXITS, Forest, arranged, blocks, exit_place, first_levels,
+    key, last_blocks, last_exits, place,
+};
 
 const LANES: usize = 8;
 
@@ -27,55 +30,55 @@ fn add_paths<const WIDTH: usize, const ROWS: usize>(
     rows: &[[i16; WIDTH]; ROWS],
     sums: &mut [u32; ROWS],
 ) {
-    let (blocks, leaves) = (blocks(forest.depth), 1 << forest.depth);
-    let trees = forest.thresholds.chunks_exact(blocks).zip(forest.features.chunks_exact(blocks));
-    for ((thresholds, features), leaves) in trees.zip(forest.leaves.chunks_exact(leaves)) {
+    let last_exits = last_exits(forest.depth);
+    for tree in forest.blocks.chunks_exact(blocks(forest.depth)) {
         let mut paths = [0; ROWS];
         // The first block may have fewer levels: those below lead left, and count for nothing.
         let (mut first, mut levels) = (0, first_levels(forest.depth));
         let mut level = 0;
         while level < forest.depth {
             for (path, row) in paths.iter_mut().zip(rows) {
-                let block = first + *path;
-                let exit = through(row, &thresholds[block], &features[block]);
-                *path = (*path << levels) + (exit >> (BLOCK_LEVELS - levels));
+                let exit = through(row, &tree[first + *path]);
+                *path = (*path << levels) + exit_place(levels, exit >> (BLOCK_LEVELS - levels));
             }
             first += 1 << level;
             (level, levels) = (level + levels, BLOCK_LEVELS);
         }
+        let last = &tree[last_blocks(forest.depth)..];
         for (sum, path) in sums.iter_mut().zip(paths) {
-            *sum += u32::from(leaves[path]);
+            *sum += u32::from(last[path / last_exits].leaves[path % last_exits]);
         }
     }
 }
 
 /// By which of sixteen exits a row leaves a block.
 #[inline]
-fn through<const WIDTH: usize>(
-    row: &[i16; WIDTH],
-    thresholds: &[i16; BLOCK_PLACES],
-    features: &[u8; BLOCK_PLACES],
-) -> usize {
+fn through<const WIDTH: usize>(row: &[i16; WIDTH], block: &Block) -> usize {
+    let goes_right = |place: usize| {
+        let place = place % BLOCK_PLACES;
+        let feature = usize::from(block.features[place]) % WIDTH;
+        usize::from(row[feature] > block.threshold(place))
+    };
     let mut node = 0;
-    for _ in 0..BLOCK_LEVELS {
-        let feature = usize::from(features[node % BLOCK_PLACES]) % WIDTH;
-        node = 2 * node + 1 + usize::from(row[feature] > thresholds[node % BLOCK_PLACES]);
+    for _ in 1..BLOCK_LEVELS {
+        node = 2 * node + 1 + goes_right(node);
     }
-    node + 1 - BLOCK_PLACES
+    // Nodes of the last level lie one place further.
+    2 * node + 1 + goes_right(node + 1) - (EXITS - 1)
 }
 
 /// The path lengths of one row of any width, by the slow, obvious walk.
 pub(super) fn path_sum(forest: &Forest<'_>, row: &[f32]) -> u32 {
-    let path = |tree: usize| {
-        let (start, mut index) = (tree * blocks(forest.depth), 0);
-        for level in 0..forest.depth {
-            let (block, place) = super::place(forest.depth, level, index);
-            let feature = forest.features[start + block][place];
-            let goes_right =
-                key(row[usize::from(feature)]) > forest.thresholds[start + block][place];
-            index = 2 * index + usize::from(goes_right);
+    let (depth, last_exits) = (forest.depth, last_exits(forest.depth));
+    let path = |tree: &[Block]| {
+        let mut index = 0;
+        for level in 0..depth {
+            let (block, place) = place(depth, level, index);
+            let feature = usize::from(tree[block].features[place]);
+            index = 2 * index + usize::from(key(row[feature]) > tree[block].threshold(place));
         }
-        u32::from(forest.leaves[(tree << forest.depth) + index])
+        let leaf = arranged(depth, depth, index);
+        u32::from(tree[last_blocks(depth) + leaf / last_exits].leaves[leaf % last_exits])
     };
-    (0..forest.trees as usize).map(path).sum()
+    forest.blocks.chunks_exact(blocks(depth)).map(path).sum()
 }
