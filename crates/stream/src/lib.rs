@@ -30,6 +30,7 @@ pub mod modules;
 pub mod outlet;
 #[cfg(feature = "compiler")]
 pub mod own_code;
+mod pacer;
 pub mod partitions;
 pub mod program;
 pub mod pump;

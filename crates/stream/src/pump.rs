@@ -8,6 +8,7 @@ use crate::assembly::{Extension, ExtensionError};
 use crate::chain::chain;
 use crate::lane::Lane;
 use crate::metrics::Metrics;
+use crate::pacer::Pacer;
 use crate::partitions::Works;
 use crate::sightings::Sightings;
 use crate::sink::SinkError;
@@ -28,6 +29,8 @@ use twinge_runner::{CheckpointError, Checkpoints, Directive, Place, Progress, Ru
 pub struct Settings {
     /// Events of a batch at most.
     pub batch_rows_max: usize,
+    /// How long scoring a batch may take.
+    pub batch_time: Duration,
     /// Events after which a checkpoint is taken.
     pub checkpoint_events: u64,
     /// Time after which a checkpoint is taken if there were events.
@@ -40,6 +43,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             batch_rows_max: 1024,
+            batch_time: Duration::from_millis(5),
             checkpoint_events: 50_000,
             checkpoint_interval: Duration::from_secs(5),
             sink_retry: Duration::from_secs(30),
@@ -103,6 +107,7 @@ pub struct Pump {
     lanes: Vec<Lane>,
     checkpoints: Checkpoints,
     settings: Settings,
+    pacer: Pacer,
     metrics: Metrics,
     wanted: watch::Receiver<Wanted>,
     reports: Reports,
@@ -187,6 +192,7 @@ impl Pump {
             lanes,
             checkpoints,
             settings: works.settings,
+            pacer: Pacer::new(works.settings.batch_rows_max, works.settings.batch_time),
             metrics: works.metrics.clone(),
             wanted: works.detectors.wanted(),
             reports: works.reports.clone(),
@@ -240,7 +246,7 @@ impl Pump {
                 }
                 () = timer, if self.since_checkpoint > 0 => Step::Checkpoint,
                 _ = ticks.tick() => Step::Tick,
-                delivery = self.source.next(self.settings.batch_rows_max) => Step::Delivery(delivery?),
+                delivery = self.source.next(self.pacer.rows()) => Step::Delivery(delivery?),
             };
             match step {
                 Step::Direct => self.direct().await?,
@@ -389,9 +395,11 @@ impl Pump {
         let now = self.clock.monotonic_ms();
         // Verdicts on what came in while this program was away are late, and nobody is surprised.
         let now_ms = self.catching_up.is_none().then(|| self.clock.now_ms());
+        let began = Instant::now();
         for lane in &mut self.lanes {
             lane.process(&delivery.arrivals, (now, now_ms), &self.sightings, &self.metrics);
         }
+        self.pacer.note(delivery.arrivals.len(), began.elapsed());
         self.commit().await?;
         if let Some(last) = delivery.arrivals.last() {
             (self.offset, self.position) = (last.offset + 1, delivery.position);

@@ -102,6 +102,10 @@ pub struct Flags {
     /// Events scored in one call at most [default: 1024].
     #[arg(long, env = "TWINGE_BATCH_ROWS_MAX")]
     batch_rows_max: Option<usize>,
+    /// Milliseconds that scoring a batch may take. A batch is what has arrived, so a quiet stream is
+    /// answered at once; the bound is for busy ones and slow detectors [default: 5].
+    #[arg(long, env = "TWINGE_BATCH_MS")]
+    batch_ms: Option<f64>,
     /// Events after which a checkpoint is taken [default: 50000].
     #[arg(long, env = "TWINGE_CHECKPOINT_EVENTS")]
     checkpoint_events: Option<u64>,
@@ -162,6 +166,7 @@ pub struct Settings {
     dead_letters: Option<String>,
     entities_max: Option<u32>,
     batch_rows_max: Option<usize>,
+    batch_ms: Option<f64>,
     checkpoint_events: Option<u64>,
     checkpoint_seconds: Option<f64>,
     sink_retry_seconds: Option<f64>,
@@ -313,6 +318,7 @@ impl Settings {
         over(&mut self.dead_letters, flags.dead_letters.as_ref());
         over(&mut self.entities_max, flags.entities_max.as_ref());
         over(&mut self.batch_rows_max, flags.batch_rows_max.as_ref());
+        over(&mut self.batch_ms, flags.batch_ms.as_ref());
         over(&mut self.checkpoint_events, flags.checkpoint_events.as_ref());
         over(&mut self.checkpoint_seconds, flags.checkpoint_seconds.as_ref());
         over(&mut self.sink_retry_seconds, flags.sink_retry_seconds.as_ref());
@@ -375,6 +381,9 @@ impl Settings {
         }
         if self.batch_rows_max.is_some_and(|rows| !(1..=65_536).contains(&rows)) {
             bail!("batch_rows_max must lie between 1 and 65536");
+        }
+        if self.batch_ms.is_some_and(|ms| !(0.1..=60_000.0).contains(&ms)) {
+            bail!("batch_ms must lie between 0.1 and 60000");
         }
         for (key, seconds) in [
             ("checkpoint_seconds", self.checkpoint_seconds),
@@ -455,6 +464,7 @@ impl Settings {
             listen: self.listen,
             settings: pump::Settings {
                 batch_rows_max: self.batch_rows_max.unwrap_or(default.batch_rows_max),
+                batch_time: seconds(self.batch_ms.map(|ms| ms / 1000.0), default.batch_time),
                 checkpoint_events: self.checkpoint_events.unwrap_or(default.checkpoint_events),
                 checkpoint_interval: seconds(self.checkpoint_seconds, default.checkpoint_interval),
                 sink_retry: seconds(self.sink_retry_seconds, defaults.sink_retry),
