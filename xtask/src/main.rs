@@ -76,6 +76,8 @@ enum Bench {
     Page(page::bench::Arguments),
     /// A forest in wasmtime, beside the same forest in other programs.
     Scoring(bench::Arguments),
+    Fused(bench::fused::Arguments),
+    Host(bench::host::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -89,6 +91,8 @@ fn main() -> ExitCode {
         Verb::Bench { bench: Bench::Fleet(arguments) } => fleet::bench(&arguments),
         Verb::Bench { bench: Bench::Page(arguments) } => page::bench::run(&arguments),
         Verb::Bench { bench: Bench::Scoring(arguments) } => bench::run(&arguments),
+        Verb::Bench { bench: Bench::Fused(arguments) } => bench::fused::run(&arguments),
+        Verb::Bench { bench: Bench::Host(arguments) } => bench::host::run(&arguments),
         Verb::Page { verb } => page::run(&verb),
         Verb::Devices { verb } => devices::run(&verb),
         Verb::Quality(arguments) => quality::run(&arguments),

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use twinge_contract::schema::Schema;
-use twinge_detector::forest::{self, BLOCK_PLACES, Forest, LEAF_UNITS};
+use twinge_detector::forest::{self, Block, Forest, LEAF_UNITS};
 use twinge_detector::model::Model;
 use twinge_detector::part::Kind;
 use twinge_fit::config::{DetectorKind, DetectorSettings, Kinds};
@@ -72,29 +72,25 @@ impl SharedForest {
         self.put_into(&trained.model, &trained.manifest.to_json(), alarms)
     }
 
+    /// The trees as a module keeps them.
+    pub(super) fn blocks(&self) -> Result<Vec<Block>> {
+        let mut blocks = vec![Block::EMPTY; self.trees.len() * forest::blocks(self.depth)];
+        let trees = blocks.chunks_exact_mut(forest::blocks(self.depth));
+        for (tree, blocks) in self.trees.iter().zip(trees) {
+            Places { depth: self.depth, blocks }.put(tree, 0, 0, 0)?;
+        }
+        Ok(blocks)
+    }
+
     /// A trained model with this forest in place of its own.
     fn put_into(&self, words: &[u64], manifest: &[u8], alarms: bool) -> Result<Vec<u8>> {
         let mut model = Model::parse(as_bytes(words)).map_err(|error| anyhow!("{error}"))?;
-        let blocks = self.trees.len() * forest::blocks(self.depth);
-        let mut thresholds = vec![[forest::key(f32::INFINITY); BLOCK_PLACES]; blocks];
-        let mut features = vec![[0_u8; BLOCK_PLACES]; blocks];
-        let mut leaves = vec![0_u16; self.trees.len() << self.depth];
-        for (number, tree) in self.trees.iter().enumerate() {
-            let mut places = Places {
-                depth: self.depth,
-                blocks: &mut thresholds[number * forest::blocks(self.depth)..],
-                features: &mut features[number * forest::blocks(self.depth)..],
-                leaves: &mut leaves[number << self.depth..][..1 << self.depth],
-            };
-            places.put(tree, 0, 0, 0)?;
-        }
+        let blocks = self.blocks()?;
         let forest = Forest {
             trees: self.trees.len() as u32,
             depth: self.depth,
             norm: 1.0 / (self.norm * LEAF_UNITS),
-            thresholds: &thresholds,
-            features: &features,
-            leaves: &leaves,
+            blocks: &blocks,
         };
         if !alarms {
             model.calibration.threshold = f64::MAX;
@@ -118,9 +114,7 @@ impl SharedForest {
 /// Where a tree's nodes go in the model.
 struct Places<'a> {
     depth: u32,
-    blocks: &'a mut [[i16; BLOCK_PLACES]],
-    features: &'a mut [[u8; BLOCK_PLACES]],
-    leaves: &'a mut [u16],
+    blocks: &'a mut [Block],
 }
 
 impl Places<'_> {
@@ -129,13 +123,15 @@ impl Places<'_> {
         if tree.left[node] < 0 {
             let below = 1 << (self.depth - level);
             let units = (tree.path[node] * LEAF_UNITS).round() as u16;
-            self.leaves[index * below..(index + 1) * below].fill(units);
+            for leaf in index * below..(index + 1) * below {
+                forest::put_leaf(self.blocks, self.depth, leaf, units);
+            }
             return Ok(());
         }
         ensure!(level < self.depth, "the forest is deeper than it says");
         let (block, place) = forest::place(self.depth, level, index);
-        self.blocks[block][place] = forest::key(tree.threshold[node]);
-        self.features[block][place] = tree.feature[node] as u8;
+        let key = forest::key(tree.threshold[node]);
+        self.blocks[block].put_split(place, key, tree.feature[node] as u8);
         self.put(tree, tree.left[node] as usize, level + 1, 2 * index)?;
         self.put(tree, tree.right[node] as usize, level + 1, 2 * index + 1)
     }

@@ -1,31 +1,40 @@
 //! `cargo xtask bench scoring`: a forest in wasmtime, beside the same forest in other programs.
 //!
 //! All are measured in one run, in turns, so that what else the machine does falls on all alike; what
-//! counts are ratios of medians. Writes docs/benchmarks.md.
+//! counts are ratios of medians. Writes its part of docs/benchmarks.md, as the other files here do theirs.
 
 mod forest;
+pub(crate) mod fused;
+pub(crate) mod host;
 mod native;
 mod peers;
 mod report;
+mod stream;
 
 use crate::run::{print, root, tell};
 use anyhow::{Context, Result, ensure};
 use forest::{Queries, SharedForest};
 use native::NativeForest;
+use native::blocks::BlockForest;
 use peers::Peers;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
+use twinge_contract::abi::Outcome;
 use twinge_engine::{Budget, Engine, Limits, Scorer};
 use twinge_trust::VerifiedModule;
 
 /// Rows of a call.
 const BATCHES: [usize; 3] = [1, 64, 4096];
-/// Others that score the same forest; the first is ours in wasmtime, the second the native one.
+/// Others that score the same forest.
 const PEERS: [&str; 5] = ["sklearn", "onnxruntime", "onnxruntime-ensemble", "gtil", "tl2cgen"];
 
 /// The same with the alarms of the queries, one row in fifty, explained.
 const EXPLAINING: &str = "wasmtime, alarms explained";
+
+/// The same natively, in two ways.
+const NATIVE_LEVEL: &str = "native, by level";
+const NATIVE_BLOCK: &str = "native, by block";
 
 /// A forest in wasmtime, beside the same forest in other programs.
 #[derive(Debug, clap::Args)]
@@ -72,6 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     tell(&format!("the module of this forest has {} bytes", module.len()));
     let mut ours = Ours::new(module.clone())?;
     let native = NativeForest::new(&shared);
+    let mut blocks = BlockForest::new(&shared)?;
     ours.agree_with(&native, &queries)?;
     let mut measured = Measured::new();
     let time = Duration::from_secs_f64(arguments.seconds);
@@ -82,26 +92,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 |who: &str, ns: f64| measured.entry((who.to_owned(), batch)).or_default().push(ns);
             note("wasmtime", timed(time, batch, |from| ours.score(&queries, from, batch))?);
             note(EXPLAINING, timed(time, batch, |from| explaining.score(&queries, from, batch))?);
-            note(
-                "native",
-                timed(time, batch, |from| {
-                    native.score(&queries, from, batch);
-                    Ok(())
-                })?,
-            );
+            let by_level = timed(time, batch, |from| {
+                native.score(&queries, from, batch);
+                Ok(())
+            });
+            note(NATIVE_LEVEL, by_level?);
+            let by_block = timed(time, batch, |from| {
+                blocks.score(&queries, from, batch);
+                Ok(())
+            });
+            note(NATIVE_BLOCK, by_block?);
             for peer in PEERS {
                 note(peer, peers.measure(peer, batch, arguments.seconds)?);
             }
         }
     }
-    let river = peers.river()?;
-    let report =
-        report::Report { arguments, module_bytes: module.len(), measured: &measured, river };
+    let report = report::Report { arguments, module_bytes: module.len(), measured: &measured };
     print(&report.table());
-    if !arguments.dry_run {
-        report.write(&peers.versions)?;
+    if arguments.dry_run {
+        return Ok(());
     }
-    Ok(())
+    report::put("scoring", &report.page(&peers.versions))
 }
 
 /// Nanoseconds a row of calls that follow each other; each gets the number of its first row.
@@ -138,13 +149,25 @@ impl Ours {
     }
 
     fn score(&mut self, queries: &Queries, from: usize, rows: usize) -> Result<()> {
+        self.call((from..from + rows).map(|row| queries.wide(row)))?;
+        black_box(self.batch.score(0));
+        Ok(())
+    }
+
+    /// Scores rows and tells how many alarms there were.
+    fn score_rows<'r>(&mut self, rows: impl Iterator<Item = &'r [f64]>) -> Result<usize> {
+        self.call(rows)?;
+        let is_alarm = |row: &usize| self.batch.outcome(*row) == Outcome::Anomalous;
+        Ok((0..self.batch.rows()).filter(is_alarm).count())
+    }
+
+    fn call<'r>(&mut self, rows: impl Iterator<Item = &'r [f64]>) -> Result<()> {
         self.batch.clear();
         let state = self.batch.push_state(None);
-        for row in from..from + rows {
-            self.batch.push(0.0, state, queries.wide(row));
+        for row in rows {
+            self.batch.push(0.0, state, row);
         }
         self.scorer.score(&mut self.batch, false, Budget::Usual)?;
-        black_box(self.batch.score(0));
         Ok(())
     }
 

@@ -224,17 +224,19 @@ impl Figures {
 }
 
 fn files(arguments: &Arguments, kind: &str) -> Result<Vec<PathBuf>> {
-    let folder = arguments.data.join(kind);
+    files_of(&arguments.data.join(kind), arguments.only.as_deref())
+}
+
+fn files_of(folder: &Path, only: Option<&str>) -> Result<Vec<PathBuf>> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
     let mut files = Vec::new();
     for entry in
-        fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?
+        fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?
     {
         let path = entry?.path();
-        let wanted =
-            arguments.only.as_ref().is_none_or(|only| name_of(&path).contains(only.as_str()));
+        let wanted = only.is_none_or(|only| name_of(&path).contains(only));
         if path.extension().is_some_and(|extension| extension == "csv") && wanted {
             files.push(path);
         }
@@ -245,6 +247,51 @@ fn files(arguments: &Arguments, kind: &str) -> Result<Vec<PathBuf>> {
 
 fn name_of(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// A table, for whoever measures something else than quality.
+pub(crate) struct Table {
+    pub(crate) name: String,
+    /// Names of its numbers.
+    pub(crate) names: Vec<String>,
+    pub(crate) rows: Vec<Vec<f64>>,
+    labels: Vec<bool>,
+}
+
+/// The tables of a folder of data.
+pub(crate) fn tables(data: &Path) -> Result<Vec<Table>> {
+    files_of(&data.join("tabular"), None)?.iter().map(|file| Table::read(file)).collect()
+}
+
+impl Table {
+    fn read(file: &Path) -> Result<Self> {
+        let data = Csv::read(file)?;
+        let label = data.column("label")?;
+        let is_number = |(column, _): &(usize, &String)| *column != label;
+        let names = data
+            .header
+            .iter()
+            .enumerate()
+            .filter(is_number)
+            .map(|(_, name)| name.clone())
+            .collect();
+        let row = |row: &Vec<String>| {
+            let cells = row.iter().enumerate().filter(is_number);
+            cells.map(|(_, cell)| cell.parse().with_context(|| format!("`{cell}`"))).collect()
+        };
+        let rows = data.rows.iter().map(row).collect::<Result<_>>()?;
+        Ok(Self { name: name_of(file), names, rows, labels: data.labels()? })
+    }
+
+    /// The rows that protocol N fits to, as CSV.
+    pub(crate) fn csv_of_half_of_normal(&self) -> String {
+        let mut lines = vec![self.names.join(",")];
+        for row in numpy::half_of_normal(&self.labels, 0) {
+            let cells: Vec<String> = self.rows[row].iter().map(f64::to_string).collect();
+            lines.push(cells.join(","));
+        }
+        lines.join("\n")
+    }
 }
 
 /// One data set by its protocol.
