@@ -171,7 +171,91 @@ fn smallest(values: &[[f32; LANES]]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    /// Cell after cell, reference after reference, feature after feature, and nothing given up.
+    fn obvious(cells: &Cells<'_>, row: &[f32]) -> f64 {
+        let width = row.len();
+        let square = |values: &[(f32, f32, f32)]| {
+            values.iter().fold(0.0f32, |sum, (a, b, weight)| sum + (a - b) * (a - b) * weight)
+        };
+        let centre = |cell: usize| {
+            let of =
+                |f: usize| (row[f], cells.centres[cell / LANES * width + f][cell % LANES], 1.0);
+            square(&(0..width).map(of).collect::<Vec<_>>())
+        };
+        let mut left: Vec<(f32, usize)> =
+            (0..cells.cells.len()).map(|cell| (centre(cell), cell)).collect();
+        left.sort_by(|a, b| a.partial_cmp(b).expect("numbers"));
+        let (mut squares, mut evaluated) = (Vec::new(), 0);
+        for (_, cell) in left {
+            if evaluated >= cells.evaluations {
+                break;
+            }
+            let [first, count] = cells.cells[cell];
+            let budget = (cells.evaluations - evaluated).next_multiple_of(LANES as u32);
+            let count = count.min(budget);
+            for reference in 0..count as usize {
+                let (block, lane) = (first as usize + reference / LANES, reference % LANES);
+                let of = |f: usize| {
+                    let [low, per_step, weight] = cells.grid[f];
+                    let reference = f32::from(cells.references[block * width + f][lane]);
+                    ((row[f] - low) * per_step, reference, weight)
+                };
+                let square = square(&(0..width).map(of).collect::<Vec<_>>());
+                squares.push(square * cells.factors[block][lane]);
+            }
+            evaluated += count;
+        }
+        squares.sort_by(f32::total_cmp);
+        let mut nearest = Nearest::new(cells.neighbours as usize);
+        for square in squares {
+            let mut lanes = [f32::INFINITY; LANES];
+            lanes[0] = square;
+            nearest.offer_some(Lanes::of(&lanes), 1);
+        }
+        nearest.mean()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn distances_equal_the_obvious_ones_to_the_bit(
+            width in 1usize..12,
+            counts in proptest::collection::vec(1u32..80, 1..20),
+            neighbours in 1u32..6,
+            evaluations in 1u32..300,
+            seed in proptest::collection::vec(any::<u8>(), 4000),
+            coarse in any::<bool>(),
+        ) {
+            let mut bytes = seed.iter().cycle().copied();
+            let mut next = || if coarse { bytes.next().unwrap_or(0) / 64 } else { bytes.next().unwrap_or(0) };
+            let mut first = 0;
+            let spans: Vec<[u32; 2]> = counts.iter().map(|count| {
+                let span = [first, *count];
+                first += count.div_ceil(LANES as u32);
+                span
+            }).collect();
+            let blocks = first as usize;
+            let references: Vec<[u8; LANES]> =
+                (0..blocks * width).map(|_| core::array::from_fn(|_| next())).collect();
+            let mut float = || f32::from(next()) / 16.0;
+            let factors: Vec<[f32; LANES]> =
+                (0..blocks).map(|_| core::array::from_fn(|_| float() + 0.1)).collect();
+            let centres: Vec<[f32; LANES]> = (0..spans.len().div_ceil(LANES) * width)
+                .map(|_| core::array::from_fn(|_| float())).collect();
+            let grid: Vec<[f32; 3]> = (0..width).map(|_| [float() - 4.0, 16.0, 0.004]).collect();
+            let row: Vec<f32> = (0..width).map(|_| float()).collect();
+            let cells = Cells {
+                neighbours, evaluations, grid: &grid, centres: &centres, cells: &spans,
+                references: &references, factors: &factors,
+            };
+            prop_assert_eq!(cells.distance(&row).to_bits(), obvious(&cells, &row).to_bits());
+        }
+    }
 
     #[test]
     fn the_smallest_is_the_first_of_equal_ones() {

@@ -187,7 +187,9 @@ impl<'a> Extractor<'a> {
             late: seen > 0.0 && time_ms < state[LATEST_MS] - model.lateness_ms,
             warming_up: seen < f64::from(model.shape.warm_up_events),
         };
-        for index in ones(self.others) {
+        // Most models have none, and a loop over nothing is not free in a module.
+        let others = if self.others == [0; 4] { None } else { Some(ones(self.others)) };
+        for index in others.into_iter().flatten() {
             let [_, centre, scale] = model.feature_parameters[index];
             let value = if kind.empty {
                 None

@@ -2,9 +2,6 @@
 
 use twinge_contract::abi::{Outcome, VERDICT_CONTINUES, VERDICT_LATE};
 
-/// Of a row that was not explained, in [`Batch::explained`].
-pub(crate) const NOT_EXPLAINED: u32 = u32::MAX;
-
 /// Rows, the states they touch, and the verdicts.
 ///
 /// Rows are added with [`Batch::push`] after their state with [`Batch::push_state`]; one batch is
@@ -20,10 +17,10 @@ pub struct Batch {
     pub(crate) states: Vec<u8>,
     pub(crate) scores: Vec<f64>,
     pub(crate) verdicts: Vec<u32>,
-    /// Contributions of rows that were explained, in row order.
-    pub(crate) attributions: Vec<f32>,
-    /// Where a row's contributions begin in these; past the end for a row that was not explained.
+    /// Rows that were explained, ascending.
     pub(crate) explained: Vec<u32>,
+    /// Their contributions.
+    pub(crate) attributions: Vec<f32>,
     /// The contributions of a row that was not explained.
     nothing: Vec<f32>,
 }
@@ -140,8 +137,9 @@ impl Batch {
     /// What each field, and in the last place time, adds to a row's score; nothing where it was not
     /// explained.
     pub fn attribution(&self, row: usize) -> &[f32] {
-        let start = self.explained[row] as usize;
-        self.attributions.get(start..start + self.nothing.len()).unwrap_or(&self.nothing)
+        let Ok(place) = self.explained.binary_search(&(row as u32)) else { return &self.nothing };
+        let width = self.nothing.len();
+        &self.attributions[place * width..(place + 1) * width]
     }
 
     /// A batch of some of the rows, with all states as they are.
@@ -160,18 +158,14 @@ impl Batch {
         part
     }
 
-    /// Takes over the verdicts and states of a scored part that began at row `start`.
+    /// Takes over the verdicts and states of a scored part that began at row `start`; parts come in order.
     pub fn take_part(&mut self, part: &Self, start: usize) {
         let (end, rows) = (start + part.rows(), self.rows());
         self.scores.resize(rows, 0.0);
         self.verdicts.resize(rows, 0);
-        self.explained.resize(rows, NOT_EXPLAINED);
         self.scores[start..end].copy_from_slice(&part.scores);
         self.verdicts[start..end].copy_from_slice(&part.verdicts);
-        let before = self.attributions.len() as u32;
-        for (place, of_part) in self.explained[start..end].iter_mut().zip(&part.explained) {
-            *place = if *of_part == NOT_EXPLAINED { NOT_EXPLAINED } else { before + of_part };
-        }
+        self.explained.extend(part.explained.iter().map(|row| row + start as u32));
         self.attributions.extend_from_slice(&part.attributions);
         self.states.copy_from_slice(&part.states);
     }
@@ -182,16 +176,6 @@ impl Batch {
         self.verdicts.clear();
         self.attributions.clear();
         self.explained.clear();
-    }
-
-    /// Takes over the verdict of the next row, with its contributions as bytes if it was explained.
-    pub(crate) fn push_verdict(&mut self, score: f64, word: u32, contributions: Option<&[u8]>) {
-        self.scores.push(score);
-        self.verdicts.push(word);
-        let Some(bytes) = contributions else { return self.explained.push(NOT_EXPLAINED) };
-        self.explained.push(self.attributions.len() as u32);
-        let contributions = bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-        self.attributions.extend(contributions);
     }
 
     pub(crate) fn fields(&self) -> usize {

@@ -254,16 +254,18 @@ impl Running {
         let attributions = read(layout.attributions, rows * width * 4)?;
         let states = read(layout.states, batch.states.len())?;
         batch.forget_verdicts();
-        let contributions = attributions.chunks_exact(width * 4);
-        let scores = scores.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes));
-        let verdicts = verdicts.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
-        for (row, ((score, word), contributions)) in
-            scores.zip(verdicts).zip(contributions).enumerate()
-        {
-            let outcome = outcome_of(word).filter(|_| score.is_finite());
+        batch.scores.extend(scores.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)));
+        let words = verdicts.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
+        batch.verdicts.extend(words);
+        for row in 0..rows {
+            let outcome = outcome_of(batch.verdicts[row]).filter(|_| batch.scores[row].is_finite());
             let outcome = outcome.ok_or(CallError::Verdict(row))?;
-            let is_explained = explain_all || outcome == Outcome::Anomalous;
-            batch.push_verdict(score, word, is_explained.then_some(contributions));
+            if explain_all || outcome == Outcome::Anomalous {
+                let bytes = &attributions[row * width * 4..][..width * 4];
+                let contributions = bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
+                batch.attributions.extend(contributions);
+                batch.explained.push(row as u32);
+            }
         }
         if !batch.attributions.iter().all(|contribution| contribution.is_finite()) {
             let row = (0..rows).find(|row| !batch.attribution(*row).iter().all(|c| c.is_finite()));

@@ -12,9 +12,6 @@ use twinge_detector::cells::{CELLS_MAX, Cells as Model};
 use twinge_detector::lanes::LANES;
 use twinge_detector::neighbours::NEIGHBOURS_MAX;
 
-/// What a reference costs beside its features, in multiply-adds.
-const REFERENCE_COST: usize = 3;
-
 /// Neighbour of a reference, itself not counted, that tells how sparse its surroundings are.
 const SCALE_NEIGHBOUR: usize = 10;
 /// Share of the median squared scale that is added to each.
@@ -81,7 +78,7 @@ impl ParamGuard for CellsParams {
 
     fn check_ref(&self) -> Result<&Self::Checked, Self::Error> {
         let CellsValidParams { bytes, multiply_adds, neighbours, .. } = self.0;
-        if bytes < 4096 || multiply_adds < 1024 {
+        if bytes < 4096 || multiply_adds < 4096 {
             return Err(CellsError::Budget(bytes, multiply_adds));
         }
         if !(1..=NEIGHBOURS_MAX).contains(&neighbours) {
@@ -139,7 +136,7 @@ impl<D: Data<Elem = f32>, T> Fit<ArrayBase<D, Ix2>, T, CellsError> for CellsVali
         let chosen: Vec<usize> = chosen.into_iter().map(|row| row as usize).collect();
         let references = records.select(Axis(0), &chosen);
         let factors = factors(&references, records);
-        let distances = (self.multiply_adds / (width + REFERENCE_COST)).max(LANES);
+        let distances = (self.multiply_adds / width).max(LANES);
         let cells = if count < distances {
             1
         } else {

@@ -28,14 +28,14 @@ use twinge_detector::feature::Feature;
 pub const ROWS_MAX: usize = 8_000;
 
 /// Multiply-adds that an event may cost.
-const MULTIPLY_ADDS: usize = 6_500;
+const MULTIPLY_ADDS: usize = 14_000;
 /// Those of them that a mixture takes when it shares.
-const MIXTURE_MULTIPLY_ADDS: usize = 4_000;
+const MIXTURE_MULTIPLY_ADDS: usize = 4_500;
 /// Directions of a mixture's clouds.
 const MIXTURE_RANK: usize = 8;
 /// Bytes that references may take in a module of 256 KB, and how many less for each feature, which
 /// takes room in the manifest, in centres and in clouds; and what they have at least.
-const REFERENCE_BYTES: usize = 152_000;
+const REFERENCE_BYTES: usize = 146_000;
 const FEATURE_BYTES: usize = 700;
 const REFERENCE_BYTES_MIN: usize = 24_000;
 /// Share of the rows that a Mahalanobis distance keeps of data that may not be clean.
@@ -164,7 +164,7 @@ impl Fitter<'_> {
             DetectorKind::Neighbours => {
                 let shared = self.kinds.contains(&DetectorKind::Mixture);
                 let of_mixture = if shared { mixture_clouds(width) * cloud_cost(width) } else { 0 };
-                let left = MULTIPLY_ADDS.saturating_sub(of_mixture).max(2048);
+                let left = MULTIPLY_ADDS.saturating_sub(of_mixture).max(4096);
                 let bytes = REFERENCE_BYTES.saturating_sub(FEATURE_BYTES * width);
                 let bytes = bytes.max(REFERENCE_BYTES_MIN);
                 let params = CellsParams::new(self.seed).budget(bytes, left);

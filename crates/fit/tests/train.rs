@@ -70,7 +70,7 @@ fn a_module_is_valid_has_no_imports_and_holds_its_manifest() {
     assert_eq!(model_of(&trained.module).as_ref(), Some(&trained.model));
     let overhead = RUNTIME.len();
     // Every detector and channel is in it, used or not.
-    assert!(overhead < 80 * 1024, "the runtime has grown to {overhead} bytes");
+    assert!(overhead < 96 * 1024, "the runtime has grown to {overhead} bytes");
     assert!(
         trained.module.len() < 256 * 1024,
         "a default module has {} bytes",

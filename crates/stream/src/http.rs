@@ -15,11 +15,14 @@ use crate::metrics::Metrics;
 use crate::pump::Reports;
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -29,6 +32,9 @@ use twinge_contract::event::Attributes;
 
 /// Largest body, in bytes.
 const BODY_BYTES_MAX: usize = 64 << 20;
+/// Events of a request at most: each takes room of its own, so a body of tiny ones must not become
+/// fifty times as large.
+const EVENTS_MAX: usize = 100_000;
 /// Largest body of labels, and of rows for a model.
 const SMALL_BODY_BYTES_MAX: usize = 16 << 20;
 /// Requests to models that are computed at once; more are told to come again.
@@ -70,7 +76,29 @@ pub fn router(service: Service) -> Router {
         .route("/metrics", get(metrics))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(small_bodies())
+        .layer(middleware::from_fn(refuse_other_pages))
         .with_state(service)
+}
+
+/// Refuses what a page of another origin sends through somebody's browser: that somebody may reach
+/// this program does not mean that each page they visit may. Programs send no `Origin`.
+async fn refuse_other_pages(request: Request, next: Next) -> Response {
+    let is_own = comes_from_own_page(request.headers());
+    if is_own {
+        return next.run(request).await;
+    }
+    refuse(
+        StatusCode::FORBIDDEN,
+        "the request comes from a page of another origin: send it from a program, or from a page that this address serves",
+    )
+}
+
+/// Whether a request comes from no page, or from one of this address.
+fn comes_from_own_page(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let Some(host) = headers.get(header::HOST) else { return false };
+    let is_host = |scheme: &&[u8]| origin.as_bytes().strip_prefix(*scheme) == Some(host.as_bytes());
+    [&b"http://"[..], b"https://"].iter().any(is_host)
 }
 
 fn small_bodies() -> Router<Service> {
@@ -227,7 +255,12 @@ async fn events(State(service): State<Service>, headers: HeaderMap, body: Bytes)
             return refuse(StatusCode::BAD_REQUEST, "the body holds no event");
         }
         Ok(incoming) => incoming,
-        Err(reason) => return refuse(StatusCode::BAD_REQUEST, &reason),
+        Err(Unreadable::TooMany) => {
+            let reason =
+                format!("the body holds more than {EVENTS_MAX} events: send fewer at once");
+            return refuse(StatusCode::PAYLOAD_TOO_LARGE, &reason);
+        }
+        Err(Unreadable::NoJson(reason)) => return refuse(StatusCode::BAD_REQUEST, &reason),
     };
     match intake.accept(incoming).await {
         Ok(accepted) => answer(StatusCode::ACCEPTED, &serde_json::json!({ "accepted": accepted })),
@@ -252,8 +285,15 @@ fn answer(status: StatusCode, body: &serde_json::Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
+/// Why a body is refused whole.
+#[derive(Debug, PartialEq, Eq)]
+enum Unreadable {
+    NoJson(String),
+    TooMany,
+}
+
 /// The events of a body.
-fn split(headers: &HeaderMap, body: &[u8]) -> Result<Vec<Incoming>, String> {
+fn split(headers: &HeaderMap, body: &[u8]) -> Result<Vec<Incoming>, Unreadable> {
     if let Some(attributes) = binary_attributes(headers) {
         return Ok(vec![Incoming { attributes: Some(attributes), bytes: body.to_vec() }]);
     }
@@ -261,27 +301,66 @@ fn split(headers: &HeaderMap, body: &[u8]) -> Result<Vec<Incoming>, String> {
     let kind =
         headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let by_line = || {
-        body.split(|byte| *byte == b'\n')
+        let mut lines = body.split(|byte| *byte == b'\n');
+        let events: Vec<Incoming> = lines
+            .by_ref()
             .filter(|line| !line.trim_ascii().is_empty())
+            .take(EVENTS_MAX)
             .map(bare)
-            .collect()
+            .collect();
+        let is_all = lines.all(|line| line.trim_ascii().is_empty());
+        if is_all { Ok(events) } else { Err(Unreadable::TooMany) }
     };
     if ["application/x-ndjson", "application/jsonl", "application/json-lines"]
         .iter()
         .any(|ndjson| kind.starts_with(ndjson))
     {
-        return Ok(by_line());
+        return by_line();
     }
     if body.trim_ascii_start().first() == Some(&b'[') {
-        let events: Vec<&RawValue> = serde_json::from_slice(body)
-            .map_err(|error| format!("the body is not a JSON array: {error}"))?;
+        let Some(events) = serde_json::from_slice::<Elements<'_>>(body)
+            .map_err(|error| Unreadable::NoJson(format!("the body is not a JSON array: {error}")))?
+            .0
+        else {
+            return Err(Unreadable::TooMany);
+        };
         return Ok(events.into_iter().map(|event| bare(event.get().as_bytes())).collect());
     }
     match serde_json::from_slice::<&RawValue>(body) {
         Ok(event) => Ok(vec![bare(event.get().as_bytes())]),
         // Several objects, one a line, from a client that did not say so.
-        Err(_) if starts_with_object_line(body) => Ok(by_line()),
-        Err(error) => Err(format!("the body is not JSON: {error}")),
+        Err(_) if starts_with_object_line(body) => by_line(),
+        Err(error) => Err(Unreadable::NoJson(format!("the body is not JSON: {error}"))),
+    }
+}
+
+/// The elements of an array as they stand; nothing where there are too many.
+struct Elements<'a>(Option<Vec<&'a RawValue>>);
+
+impl<'de> Deserialize<'de> for Elements<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visit;
+        impl<'de> Visitor<'de> for Visit {
+            type Value = Elements<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an array of events")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(element) = array.next_element::<&RawValue>()? {
+                    if elements.len() == EVENTS_MAX {
+                        // What is left must be read, or it would be no array.
+                        while array.next_element::<IgnoredAny>()?.is_some() {}
+                        return Ok(Elements(None));
+                    }
+                    elements.push(element);
+                }
+                Ok(Elements(Some(elements)))
+            }
+        }
+        deserializer.deserialize_seq(Visit)
     }
 }
 
@@ -307,7 +386,7 @@ fn binary_attributes(headers: &HeaderMap) -> Option<Attributes> {
 mod tests {
     use super::*;
 
-    fn count(kind: &'static str, body: &str) -> Result<usize, String> {
+    fn count(kind: &'static str, body: &str) -> Result<usize, Unreadable> {
         let headers =
             HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
         split(&headers, body.as_bytes()).map(|incoming| incoming.len())
@@ -320,7 +399,35 @@ mod tests {
         assert_eq!(count("application/cloudevents-batch+json", "[{\"a\":1}, {\"a\":2}]"), Ok(2));
         assert_eq!(count("application/x-ndjson", "{\"a\":1}\n\n{oops\n"), Ok(2));
         assert_eq!(count("text/plain", "{\"a\":1}\n{\"a\":2}\n"), Ok(2));
-        assert!(count("application/json", "{oops").unwrap_err().contains("not JSON"));
-        assert!(count("application/json", "[1,").unwrap_err().contains("array"));
+        let reason = |body: &str| match count("application/json", body) {
+            Err(Unreadable::NoJson(reason)) => reason,
+            other => panic!("{body} gave {other:?}"),
+        };
+        assert!(reason("{oops").contains("not JSON"));
+        assert!(reason("[1,").contains("array"));
+    }
+
+    #[test]
+    fn pages_of_other_origins_are_refused() {
+        let comes = |origin: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("127.0.0.1:8080"));
+            headers.extend(origin.map(|origin| (header::ORIGIN, HeaderValue::from_static(origin))));
+            comes_from_own_page(&headers)
+        };
+        assert!(comes(None) && comes(Some("http://127.0.0.1:8080")));
+        for other in ["http://127.0.0.1:9090", "https://example.org", "null", ""] {
+            assert!(!comes(Some(other)), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_body_of_very_many_events_is_refused_before_each_takes_room() {
+        let lines = |count: usize| "1\n".repeat(count);
+        assert_eq!(count("application/x-ndjson", &lines(EVENTS_MAX)), Ok(EVENTS_MAX));
+        assert_eq!(count("application/x-ndjson", &lines(EVENTS_MAX + 1)), Err(Unreadable::TooMany));
+        let array = |count: usize| format!("[1{}]", ",1".repeat(count - 1));
+        assert_eq!(count("application/json", &array(EVENTS_MAX)), Ok(EVENTS_MAX));
+        assert_eq!(count("application/json", &array(EVENTS_MAX + 1)), Err(Unreadable::TooMany));
     }
 }

@@ -96,7 +96,7 @@ impl Bench {
     fn train(&self, name: &str, fields: usize, trees: u32) -> Result<()> {
         let names: Vec<String> = (0..fields).map(|field| format!("\"x{field}\"")).collect();
         let config = format!(
-            "name = \"{name}\"\n[schema]\nentity = \"device\"\ntime = \"time\"\nnumeric = [{}]\n\
+            "name = \"{name}\"\n[schema]\nentity = \"device\"\ntime = \"time\"\ntime_format = \"epoch-ms\"\nnumeric = [{}]\n\
              [features]\nnumeric = [\"value\"]\ntime = []\n\
              [detector]\nkind = \"isolation-forest\"\ntrees = {trees}\nsample_rows = 256\n\
              [threshold]\nfalse_alarm_rate = 0.001\n[stream]\nwarm_up_events = 0\n",

@@ -231,7 +231,7 @@ pub(crate) fn make(target: Target, build: Build) -> Result<Result<PathBuf, Strin
 
 fn command(target: Target, build: Build) -> Command {
     let facts = target.facts();
-    let mut cargo = cargo(["build", "--quiet", "--package", "edge-agent"]);
+    let mut cargo = cargo(["build", "--quiet", "--locked", "--package", "edge-agent"]);
     cargo.args(["--target", facts.triple, "--profile", build.profile()]);
     if build.is_small() {
         cargo.args(["--no-default-features", "--features", "small"]);
