@@ -215,3 +215,20 @@ pub(super) mod blocks {
         shifts
     };
 }
+
+/// Where there are no such vectors, nothing is measured.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) mod blocks {
+    use super::{Queries, SharedForest};
+    use anyhow::{Result, bail};
+
+    pub(in super::super) struct BlockForest;
+
+    impl BlockForest {
+        pub(in super::super) fn new(_: &SharedForest) -> Result<Self> {
+            bail!("the forest's blocks are walked through natively on x86-64 only: run this there")
+        }
+
+        pub(in super::super) fn score(&mut self, _: &Queries, _: usize, _: usize) {}
+    }
+}
