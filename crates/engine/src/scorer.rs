@@ -126,6 +126,8 @@ impl Scorer {
         self.busy += began.elapsed();
         if result.is_err() {
             self.running = None;
+            // What was read before the fault must not stay beside what parts of the batch give.
+            batch.forget_verdicts();
         }
         result
     }
