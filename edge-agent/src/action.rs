@@ -218,13 +218,13 @@ impl Trigger {
         let (entity, source, severity, score, id) = match finding {
             Finding::Verdict(verdict, _) => (
                 &verdict.subject,
-                &verdict.source,
+                &*verdict.source,
                 verdict.data.severity,
                 verdict.data.score.to_string(),
                 &verdict.id,
             ),
             Finding::Silence(silence) if self.action.settings.silence => {
-                (&silence.subject, &silence.source, Severity::High, String::new(), &silence.id)
+                (&silence.subject, &*silence.source, Severity::High, String::new(), &silence.id)
             }
             // A machine is not stopped because its sensors have drifted.
             Finding::Silence(_) | Finding::Drift(_) | Finding::DeadLetter(..) => return None,

@@ -56,6 +56,9 @@ enum Command {
     /// entities.
     Functions(Running),
     Health(health::Arguments),
+    /// Machine code for the module on standard input: how a host compiles.
+    #[command(hide = true)]
+    Compile,
 }
 
 const DEFAULTS: Defaults = Defaults {
@@ -66,13 +69,14 @@ const DEFAULTS: Defaults = Defaults {
     sink_retry: Duration::from_secs(30),
     silence: false,
     journal_mib: 1024,
-    compile_verb: None,
+    compile_verb: Some("compile"),
 };
 
 fn main() -> ExitCode {
     let Arguments { running, command } = Arguments::parse();
     let done = match command {
         None => return running.run(program::main),
+        Some(Command::Compile) => return twinge_stream::own_code::compile(),
         Some(Command::Functions(running)) => return running.run(functions::main),
         Some(Command::Lake(verb)) => lake::run(verb),
         Some(Command::Health(arguments)) => health::run(&arguments),

@@ -125,7 +125,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             if arguments.id.as_ref().is_some_and(|id| *id != audit.id) {
                 continue;
             }
-            let digest = audit.data.verdict.data.module.clone();
+            let digest = audit.data.verdict.data.module.to_string();
             if let Modules::File(module) = &modules
                 && module.digest().to_string() != digest
             {
@@ -259,7 +259,7 @@ fn differences(recorded: &Verdict, reached: &Verdict) -> Vec<String> {
         attribution(&ours.attribution, true),
     );
     compare("severity", format!("{:?}", theirs.severity), format!("{:?}", ours.severity));
-    compare("version", theirs.version.clone(), ours.version.clone());
+    compare("version", theirs.version.to_string(), ours.version.to_string());
     compare("id", recorded.id.clone(), reached.id.clone());
     compare("entity", recorded.subject.clone(), reached.subject.clone());
     if found.is_empty() && recorded != reached {
@@ -309,7 +309,7 @@ impl Tally {
         let digest = &audit.data.verdict.data.module;
         let differences = match witness {
             Ok(witness) => {
-                self.lineage.entry(digest.clone()).or_insert_with(|| witness.lineage());
+                self.lineage.entry(digest.to_string()).or_insert_with(|| witness.lineage());
                 witness.differences(audit)
             }
             Err(reason) => vec![format!("its module cannot be had: {reason}")],
@@ -324,7 +324,7 @@ impl Tally {
         if arguments.json {
             self.told.push(to_json(number, audit, &differences));
         } else if arguments.all || self.total <= RECORDS_SHOWN || is_first_failure {
-            let lineage = self.lineage.get(digest);
+            let lineage = self.lineage.get(&**digest);
             for line in lines_of(number, &audit.data, &differences, lineage) {
                 print(&line);
             }

@@ -64,7 +64,7 @@ impl Audit {
             specversion: "1.0".into(),
             kind: AUDIT_TYPE.into(),
             id: data.verdict.id.clone(),
-            source: data.verdict.source.clone(),
+            source: data.verdict.source.to_string(),
             subject: data.verdict.subject.clone(),
             time: data.verdict.time.clone(),
             data,

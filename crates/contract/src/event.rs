@@ -3,7 +3,9 @@
 //! Reading is strict where a mistake would be scored in silence (text where a number belongs) and
 //! lenient where nothing can go wrong (fields that the schema does not name).
 
-use crate::category;
+mod plain;
+
+use crate::category::{self, fnv1a};
 use crate::schema::{SINGLE_ENTITY, Schema};
 use crate::verdict::identity_hash;
 use base64::Engine as _;
@@ -13,6 +15,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 use thiserror::Error;
 
 /// Longest entity key, in bytes.
@@ -28,7 +31,7 @@ pub struct Event {
     /// One input row: numbers, category codes, NaN for what is missing.
     pub inputs: Vec<f64>,
     /// What identifies it beyond one delivery: its CloudEvents source and id, or entity, time and
-    /// payload; `None` when neither is there.
+    /// payload; `None` when neither is there, or when its reader is told to leave it out.
     pub identity: Option<[u8; 16]>,
 }
 
@@ -36,7 +39,32 @@ pub struct Event {
 #[derive(Clone, Debug)]
 pub struct EventReader {
     schema: Schema,
-    roles: HashMap<String, Role>,
+    /// The fields that the schema names, in its order, and their places in there.
+    fields: Vec<Field>,
+    places: HashMap<String, usize, BuildHasherDefault<NameHasher>>,
+    identifies: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Field {
+    name: String,
+    /// The name and the colon behind it, as they mostly stand in an event.
+    label: String,
+    role: Role,
+}
+
+/// Hashes names of fields, of which the table has only a schema's: nobody else can fill it.
+#[derive(Clone, Copy, Debug, Default)]
+struct NameHasher(u64);
+
+impl Hasher for NameHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = self.0.rotate_left(5) ^ fnv1a(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,12 +91,12 @@ pub struct Attributes {
 impl EventReader {
     /// A reader for `schema`.
     pub fn new(schema: &Schema) -> Self {
-        let mut roles = HashMap::new();
+        let mut fields = Vec::new();
         if let Some(name) = &schema.entity {
-            roles.insert(name.clone(), Role::Entity);
+            fields.push(Field::new(name, Role::Entity));
         }
         if let Some(name) = &schema.time {
-            roles.insert(name.clone(), Role::Time);
+            fields.push(Field::new(name, Role::Time));
         }
         for (index, name) in schema.fields().enumerate() {
             let role = if schema.is_categorical(index) {
@@ -76,9 +104,22 @@ impl EventReader {
             } else {
                 Role::Number(index)
             };
-            roles.insert(name.to_owned(), role);
+            fields.push(Field::new(name, role));
         }
-        Self { schema: schema.clone(), roles }
+        let places = fields.iter().enumerate().map(|(place, field)| (field.name.clone(), place));
+        Self { schema: schema.clone(), places: places.collect(), fields, identifies: true }
+    }
+
+    /// Whether [`Event::identity`] is wanted from now on, as it is at first: it is a hash over the
+    /// whole event.
+    pub fn identify(&mut self, wanted: bool) {
+        self.identifies = wanted;
+    }
+
+    /// What the field of a name is, if the schema has it, and its place there.
+    fn field(&self, name: &str) -> Option<(usize, Role)> {
+        let place = *self.places.get(name)?;
+        Some((place, self.fields[place].role))
     }
 
     /// Reads one event from the bytes of a JSON object, bare or a structured CloudEvent.
@@ -87,6 +128,11 @@ impl EventReader {
     }
 
     fn read_any(&self, bytes: &[u8], words: Words<'_>) -> Result<Event, EventError> {
+        if words.is_none()
+            && let Some(draft) = plain::read(self, bytes)
+        {
+            return draft.finish(bytes, &Attributes::default());
+        }
         // The word is searched first so that the many bare events are read once, not twice.
         if contains(bytes, b"\"specversion\"") {
             match serde_json::from_slice::<Envelope<'_>>(bytes) {
@@ -162,6 +208,17 @@ impl EventReader {
             }
             (None, None) => Err(EventError::NotAnObject),
         }
+    }
+}
+
+impl Field {
+    fn new(name: &str, role: Role) -> Self {
+        // With that name an event may be a CloudEvent, which is not told at a glance: no member of an
+        // object begins like this label.
+        let is_plain = name != plain::SPECVERSION;
+        let label =
+            if is_plain { format!("{}:", serde_json::Value::from(name)) } else { ":".into() };
+        Self { name: name.to_owned(), label, role }
     }
 }
 
@@ -366,6 +423,7 @@ impl<'r> Draft<'r> {
             })?);
         }
         let identity = match (&attributes.source, &attributes.id) {
+            _ if !self.reader.identifies => None,
             (source, Some(id)) => {
                 let source = source.as_deref().unwrap_or_default();
                 Some(identity_hash(&[source.as_bytes(), id.as_bytes()]))
@@ -398,11 +456,11 @@ impl<'de> Visitor<'de> for &mut Draft<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(name) = map.next_key_seed(ScalarSeed)? {
             let Scalar::Text(name) = name else { continue };
-            match self.reader.roles.get(name.as_ref()).copied() {
+            match self.reader.field(&name) {
                 None => {
                     map.next_value::<IgnoredAny>()?;
                 }
-                Some(role) => {
+                Some((_, role)) => {
                     let value = map.next_value_seed(ScalarSeed)?;
                     if let Err(error) = self.set(&name, role, &value) {
                         self.error = Some(error);
@@ -607,7 +665,104 @@ mod tests {
         }
     }
 
+    /// Reads an event in the general way alone.
+    fn read_slowly(reader: &EventReader, bytes: &[u8]) -> Result<Event, EventError> {
+        let mut words = vec![None; reader.schema.categorical.len()];
+        reader.read_any(bytes, Some(&mut words))
+    }
+
+    /// Equal to the bit: NaN stands for what is missing.
+    fn bits(read: Result<Event, EventError>) -> Result<(Event, Vec<u64>), EventError> {
+        read.map(|mut event| {
+            let bits = std::mem::take(&mut event.inputs).into_iter().map(f64::to_bits).collect();
+            (event, bits)
+        })
+    }
+
+    /// Pieces that events, and what is nearly one, are made of.
+    const PIECES: [&str; 46] = [
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "\"",
+        "\"card\"",
+        "\"time\"",
+        "\"amount\"",
+        "\"country\"",
+        "\"other\"",
+        "\"specversion\"",
+        "\"id\"",
+        "\"data\"",
+        "\"1970-01-01T00:00:01Z\"",
+        "\"DE\"",
+        "\"gr\u{fc}\u{df}e\"",
+        "\"\\u0041\"",
+        "\"\\n\"",
+        "\"\u{1}\"",
+        "\"\u{7f}\"",
+        "\"\"",
+        "null",
+        "true",
+        "false",
+        "nul",
+        "0",
+        "-0",
+        "-",
+        "01",
+        "1.",
+        ".5",
+        "1e5",
+        "1E-7",
+        "1e",
+        "1e999",
+        "-1e999",
+        "1e-999",
+        "12345678901234567890123",
+        "9007199254740993",
+        "0.1234567890123456789",
+        "1797693134862315708145274237317043567980705e267",
+        " ",
+        "\t",
+        "\n",
+    ];
+
     proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(4000))]
+        #[test]
+        fn plain_events_are_read_as_all_others(
+            pieces in proptest::collection::vec(0..PIECES.len(), 0..24),
+            members in proptest::collection::vec((6..22usize, 15..PIECES.len()), 0..7),
+            blank in 0..3usize,
+        ) {
+            let reader = reader();
+            let blank = ["", " ", "\r\n\t"][blank];
+            let member = |(name, value): &(usize, usize)| {
+                format!("{}{blank}:{blank}{}", PIECES[*name], PIECES[*value])
+            };
+            let members: Vec<String> = members.iter().map(member).collect();
+            let whole = format!("{blank}{{{blank}{}{blank}}}", members.join(&format!("{blank},{blank}")));
+            let rubbish: String = pieces.iter().map(|piece| PIECES[*piece]).collect();
+            for text in [&whole, &rubbish, &format!("{whole}{rubbish}"), &whole[..whole.len() - 1]] {
+                let fast = bits(reader.read(text.as_bytes()));
+                proptest::prop_assert_eq!(&fast, &bits(read_slowly(&reader, text.as_bytes())), "{}", text);
+            }
+        }
+
+        #[test]
+        fn plain_numbers_have_the_bits_of_the_general_way(bits in proptest::num::u64::ANY, decimals in 0usize..20) {
+            let value = f64::from_bits(bits);
+            proptest::prop_assume!(value.is_finite());
+            let small = (value.to_bits() >> 11) as f64 / 1e9;
+            for text in [format!("{value:e}"), format!("{value}"), format!("{small:.decimals$}"), format!("{}", bits)] {
+                let event = format!("{{\"card\":\"c\",\"time\":\"1970-01-01\",\"amount\":{text}}}");
+                let (fast, slow) = (reader().read(event.as_bytes()), read_slowly(&reader(), event.as_bytes()));
+                proptest::prop_assert_eq!(self::bits(fast), self::bits(slow), "{}", text);
+            }
+        }
+
         #[test]
         fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
             drop(reader().read(&bytes));

@@ -29,6 +29,8 @@ pub mod schema;
 #[cfg(feature = "host")]
 pub mod silence;
 #[cfg(feature = "host")]
+pub mod text;
+#[cfg(feature = "host")]
 pub mod time;
 #[cfg(feature = "host")]
 pub mod verdict;

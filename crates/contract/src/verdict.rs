@@ -1,6 +1,11 @@
 //! Verdicts and dead letters: what comes out for each event that goes in.
 
+mod letter;
+
+pub use self::letter::{VerdictIds, VerdictWriter};
+
 use crate::abi::Outcome;
+use crate::text::SharedText;
 use crate::time::to_rfc3339;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,14 +24,14 @@ pub const DEAD_LETTER_TYPE: &str = "io.twinge.dead-letter.v1";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// Always "1.0".
-    pub specversion: String,
+    pub specversion: SharedText,
     /// Always [`VERDICT_TYPE`].
     #[serde(rename = "type")]
-    pub kind: String,
+    pub kind: SharedText,
     /// Equal for all deliveries of one verdict; see [`verdict_id`].
     pub id: String,
     /// `/twinge/<detector>`.
-    pub source: String,
+    pub source: SharedText,
     /// The entity.
     pub subject: String,
     /// Event time, RFC 3339; left out when the schema has no time.
@@ -58,9 +63,9 @@ pub struct VerdictData {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sensitivity: Option<f64>,
     /// The detector's version.
-    pub version: String,
+    pub version: SharedText,
     /// SHA-256 of the module.
-    pub module: String,
+    pub module: SharedText,
     /// Where the event came from: `source`, `partition` and `offset` identify it.
     pub origin: Origin,
 }
@@ -78,9 +83,9 @@ pub struct Contribution {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// The source: a file's digest, a journal's name, a hub.
-    pub source: String,
+    pub source: SharedText,
     /// Partition within it.
-    pub partition: String,
+    pub partition: SharedText,
     /// Offset within the partition.
     pub offset: u64,
 }
@@ -123,16 +128,7 @@ pub enum Identity {
 
 /// The id of a verdict: a hash of where the event comes from, which one it is, and the module.
 pub fn verdict_id(source: &str, partition: &str, identity: &Identity, module: &str) -> String {
-    let mut hash = Sha256::new();
-    for part in [source, partition, module] {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    match identity {
-        Identity::Offset(offset) => hash.update(offset.to_le_bytes()),
-        Identity::Hash(bytes) => hash.update(bytes),
-    }
-    hex(&hash.finalize()[..16])
+    VerdictIds::new(source, partition, module).of(identity)
 }
 
 /// SHA-256 of the parts, each preceded by its length, cut to 16 bytes.
@@ -217,12 +213,6 @@ impl DeadLetter {
 /// Event time for a verdict.
 pub fn verdict_time(time_ms: Option<i64>) -> Option<String> {
     time_ms.map(to_rfc3339)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = |byte: &u8| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
-    bytes.iter().flat_map(digits).map(char::from).collect()
 }
 
 #[cfg(test)]

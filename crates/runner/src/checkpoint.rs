@@ -206,7 +206,7 @@ impl Checkpoints {
         entities_max: Option<u32>,
     ) -> Result<Option<Runner>, CheckpointError> {
         let Some((pointer, _)) = &self.pointer else { return Ok(None) };
-        if (&pointer.source, &pointer.partition) != (&place.source, &place.partition) {
+        if (&*pointer.source, &*pointer.partition) != (&*place.source, &*place.partition) {
             return Err(CheckpointError::Foreign {
                 path: self.layout.pointer.clone(),
                 found: format!("partition {} of {}", pointer.partition, pointer.source),
@@ -256,8 +256,8 @@ impl Checkpoints {
         let pointer = Pointer {
             format: FORMAT,
             epoch: self.epoch,
-            source: place.source,
-            partition: place.partition,
+            source: place.source.to_string(),
+            partition: place.partition.to_string(),
             next_offset,
             source_position: progress.position,
             started_ms: progress.started_ms,

@@ -119,6 +119,7 @@ impl Runner {
             readings: Vec::new(),
             needs_full_snapshot: true,
         };
+        this.acting.work_at(&this.place);
         this.acting.set_sensitivity(directive.sensitivity);
         this.direct(directive);
         this
@@ -323,6 +324,7 @@ impl Runner {
 
     fn begin_beside(&mut self, assigned: &Assigned, part: Part) {
         let mut slot = Slot::new(&assigned.module, self.entities_max);
+        slot.work_at(&self.place);
         slot.set_sensitivity(self.orders.sensitivity);
         if self.audits.is_some() {
             slot.keep_prior_states();
@@ -503,7 +505,7 @@ impl Runner {
                     Some(identity) if self.place.redelivers => Identity::Hash(identity),
                     _ => Identity::Offset(arrival.offset),
                 };
-                let verdict = slot.verdict(*row, event, &identity, &self.place, arrival.offset);
+                let verdict = slot.verdict(*row, event, &identity, arrival.offset);
                 Record::Verdict(Box::new(verdict))
             }
             Judgement::Failed { message, .. } => {
@@ -680,6 +682,10 @@ impl Runner {
             readings: Vec::new(),
             needs_full_snapshot: lost,
         };
+        this.acting.work_at(&this.place);
+        if let Some(beside) = &mut this.beside {
+            beside.slot.work_at(&this.place);
+        }
         this.set_sensitivity(last.orders.sensitivity);
         Some(this)
     }

@@ -11,8 +11,9 @@ use twinge_contract::abi::Outcome;
 use twinge_contract::audit::AuditData;
 use twinge_contract::event::{Event, EventError, EventReader};
 use twinge_contract::manifest::Manifest;
+use twinge_contract::text::SharedText;
 use twinge_contract::verdict::{
-    Contribution, DeadLetter, Identity, Severity, VERDICT_TYPE, Verdict, VerdictData, verdict_id,
+    Contribution, DeadLetter, Identity, Severity, VERDICT_TYPE, Verdict, VerdictData, VerdictIds,
     verdict_time,
 };
 use twinge_engine::{Batch, Budget, CallError, Module, Scorer};
@@ -34,7 +35,7 @@ pub struct Slot {
     scorer: Scorer,
     reader: EventReader,
     manifest: Arc<Manifest>,
-    digest: String,
+    letterhead: Letterhead,
     pub(crate) entities: EntityTable,
     batch: Batch,
     /// Which working state of the batch each place of the table has, and which place each working
@@ -49,6 +50,33 @@ pub struct Slot {
     told: Duration,
     /// Rows of the batch that the module failed on.
     failed: Vec<usize>,
+}
+
+/// What all verdicts of a slot on one partition share.
+#[derive(Debug)]
+struct Letterhead {
+    place: Place,
+    ids: VerdictIds,
+    specversion: SharedText,
+    kind: SharedText,
+    source: SharedText,
+    version: SharedText,
+    module: SharedText,
+}
+
+impl Letterhead {
+    fn new(place: &Place, module: &Module) -> Self {
+        let digest = module.digest().to_string();
+        Self {
+            ids: VerdictIds::new(&place.source, &place.partition, &digest),
+            specversion: "1.0".into(),
+            kind: VERDICT_TYPE.into(),
+            source: format!("/twinge/{}", place.detector).into(),
+            version: module.manifest().version.as_str().into(),
+            module: digest.into(),
+            place: place.clone(),
+        }
+    }
 }
 
 /// How much time an event that makes a module fail is worth.
@@ -120,7 +148,7 @@ impl Slot {
         Self {
             batch: scorer.batch(),
             reader: EventReader::new(&manifest.schema),
-            digest: module.digest().to_string(),
+            letterhead: Letterhead::new(&Place::nowhere(&manifest.name), module),
             manifest,
             scorer,
             entities,
@@ -131,6 +159,12 @@ impl Slot {
             told: Duration::ZERO,
             failed: Vec::new(),
         }
+    }
+
+    /// Verdicts from now on are on events of `place`.
+    pub(crate) fn work_at(&mut self, place: &Place) {
+        self.reader.identify(place.redelivers);
+        self.letterhead = Letterhead::new(place, self.scorer.module());
     }
 
     /// Compares scores with 1 after multiplying them by this.
@@ -338,15 +372,15 @@ impl Slot {
         row: usize,
         event: &Event,
         identity: &Identity,
-        place: &Place,
         offset: u64,
     ) -> Verdict {
         let (outcome, score) = (self.outcome(row), self.batch.score(row));
+        let shared = &self.letterhead;
         Verdict {
-            specversion: "1.0".into(),
-            kind: VERDICT_TYPE.into(),
-            id: verdict_id(&place.source, &place.partition, identity, &self.digest),
-            source: format!("/twinge/{}", place.detector),
+            specversion: shared.specversion.clone(),
+            kind: shared.kind.clone(),
+            id: shared.ids.of(identity),
+            source: shared.source.clone(),
             subject: event.entity.clone(),
             time: verdict_time(event.time_ms),
             data: VerdictData {
@@ -361,9 +395,9 @@ impl Slot {
                     Vec::new()
                 },
                 sensitivity: (self.sensitivity != 1.0).then_some(self.sensitivity),
-                version: self.manifest.version.clone(),
-                module: self.digest.clone(),
-                origin: place.origin(offset),
+                version: shared.version.clone(),
+                module: shared.module.clone(),
+                origin: shared.place.origin(offset),
             },
         }
     }
@@ -380,6 +414,13 @@ impl Slot {
             attributes: audit.attributes.clone(),
             bytes: audit.event.clone(),
         };
+        // Whether the source could deliver again, the record does not say; its id does.
+        self.work_at(&Place {
+            detector: self.manifest.name.clone(),
+            source: origin.source.clone(),
+            partition: origin.partition.clone(),
+            redelivers: true,
+        });
         let event = self.read(&arrival).map_err(|error| error.to_string())?;
         let (found, needed) = (audit.prior_state.len(), self.manifest.state_bytes as usize);
         if found != needed {
@@ -391,14 +432,7 @@ impl Slot {
         self.batch.push(event.time_ms.unwrap_or(0) as f64, working, &event.inputs);
         let scored = self.scorer.score(&mut self.batch, self.sensitivity > 1.0, Budget::Retry);
         scored.map_err(|error| format!("the module fails on the event: {error}"))?;
-        let place = Place {
-            detector: self.manifest.name.clone(),
-            source: origin.source.clone(),
-            partition: origin.partition.clone(),
-            redelivers: false,
-        };
-        let verdict = |identity| self.verdict(0, &event, &identity, &place, origin.offset);
-        // Whether the source could deliver again, the record does not say; its id does.
+        let verdict = |identity| self.verdict(0, &event, &identity, origin.offset);
         let by_offset = verdict(Identity::Offset(origin.offset));
         let by_hash = event.identity.map(Identity::Hash).map(verdict);
         Ok(by_hash.filter(|verdict| verdict.id == recorded.id).unwrap_or(by_offset))

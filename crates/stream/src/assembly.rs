@@ -428,7 +428,7 @@ impl Plan {
         let store: Arc<dyn Store> = Arc::new(Directory::open(&self.state)?);
         let place = source.place("");
         let layout = Layout::of(&place.source, &place.partition);
-        let only = Gained { partition: place.partition, source, store, layout };
+        let only = Gained { partition: place.partition.to_string(), source, store, layout };
         Ok((Box::new(OnePartition::new(only)), intake))
     }
 }

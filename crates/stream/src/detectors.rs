@@ -271,7 +271,7 @@ impl Detectors {
             if let Some(runner) = restored {
                 tracing::info!(
                     detector = detector.name,
-                    partition = place.partition,
+                    partition = %place.partition,
                     offset = pointer.next_offset,
                     "going on from a checkpoint"
                 );
@@ -284,7 +284,7 @@ impl Detectors {
         if latest.is_some() {
             tracing::info!(
                 detector = detector.name,
-                partition = place.partition,
+                partition = %place.partition,
                 offset,
                 "a detector joins those that run already, and begins here"
             );

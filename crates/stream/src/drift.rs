@@ -297,9 +297,9 @@ mod tests {
         };
         let verdict = |offset: u64| Verdict {
             specversion: "1.0".into(),
-            kind: String::new(),
+            kind: "".into(),
             id: String::new(),
-            source: String::new(),
+            source: "".into(),
             subject: "all".into(),
             time: None,
             data: VerdictData {
@@ -310,7 +310,7 @@ mod tests {
                 continues: false,
                 attribution: Vec::new(),
                 sensitivity: None,
-                version: String::new(),
+                version: "".into(),
                 module: module.into(),
                 origin: Origin { source: "s".into(), partition: "0".into(), offset },
             },

@@ -249,8 +249,8 @@ impl Source for IntakeSource {
     fn place(&self, detector: &str) -> Place {
         Place {
             detector: detector.to_owned(),
-            source: self.name.clone(),
-            partition: "0".to_owned(),
+            source: self.name.as_str().into(),
+            partition: "0".into(),
             redelivers: true,
         }
     }

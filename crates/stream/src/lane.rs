@@ -6,10 +6,11 @@ use crate::outlet::{Finding, Outlet};
 use crate::sightings::Sightings;
 use crate::silence::{SilenceSettings, SilenceWatch};
 use crate::sink::{Sink, SinkError};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use twinge_contract::silence::Silence;
-use twinge_contract::verdict::Origin;
+use twinge_contract::verdict::{Origin, VerdictWriter};
 use twinge_platform::Disk;
 use twinge_rollout::DriftSummary;
 use twinge_runner::{Arrival, Record, Runner, Status};
@@ -29,6 +30,9 @@ pub struct Lane {
     pub(crate) told: Status,
     /// The modules whose schemas the outlets know.
     learned: Option<(Digest, Option<Digest>)>,
+    writer: VerdictWriter,
+    /// The record that is being written.
+    line: Vec<u8>,
 }
 
 /// Where what a lane finds goes.
@@ -78,7 +82,16 @@ impl Lane {
         silence: Option<LaneSilence>,
         drift: Option<LaneDrift>,
     ) -> Self {
-        Self { told: runner.status(), runner, outputs, silence, drift, learned: None }
+        Self {
+            told: runner.status(),
+            runner,
+            outputs,
+            silence,
+            drift,
+            learned: None,
+            writer: VerdictWriter::default(),
+            line: Vec::new(),
+        }
     }
 
     fn sinks(&mut self) -> impl Iterator<Item = &mut Box<dyn Sink>> {
@@ -191,26 +204,31 @@ impl Lane {
     }
 
     fn write(&mut self, fresh: &[Arrival], records: &[Record], metrics: &Metrics) {
-        let outputs = &mut self.outputs;
+        let Self { outputs, writer, line, .. } = self;
+        let mut verdicts = BTreeMap::new();
         for (arrival, record) in fresh.iter().zip(records) {
-            let (finding, json) = match record {
+            line.clear();
+            let finding = match record {
                 Record::Verdict(verdict) => {
-                    metrics.verdict(&self.told, verdict.data.verdict.as_str());
-                    let json = json(verdict);
-                    outputs.verdicts.write(Some(&verdict.subject), &json);
-                    (Finding::Verdict(verdict, arrival), json)
+                    *verdicts.entry(verdict.data.verdict.as_str()).or_default() += 1;
+                    writer.write(verdict, line).expect(WRITABLE);
+                    outputs.verdicts.write(Some(&verdict.subject), line);
+                    Finding::Verdict(verdict, arrival)
                 }
                 Record::DeadLetter(letter) => {
                     metrics.dead_letter(&self.told, &letter.data.reason);
-                    let json = json(letter);
-                    outputs.dead_letters.write(letter.subject.as_deref(), &json);
-                    (Finding::DeadLetter(letter, arrival), json)
+                    serde_json::to_writer(&mut *line, letter).expect(WRITABLE);
+                    outputs.dead_letters.write(letter.subject.as_deref(), line);
+                    Finding::DeadLetter(letter, arrival)
                 }
                 Record::Duplicate => continue,
             };
             for outlet in &mut outputs.outlets {
-                outlet.take(&finding, &json);
+                outlet.take(&finding, line);
             }
+        }
+        for (verdict, count) in verdicts {
+            metrics.verdicts(&self.told, verdict, count);
         }
         if let Some(audits) = &mut outputs.audits {
             for audit in self.runner.take_audits() {
@@ -332,6 +350,9 @@ impl Lane {
     }
 }
 
+/// Why a record always has a JSON.
+const WRITABLE: &str = "records hold finite numbers and texts only";
+
 fn json<T: serde::Serialize>(record: &T) -> Vec<u8> {
-    serde_json::to_vec(record).expect("records hold finite numbers and texts only")
+    serde_json::to_vec(record).expect(WRITABLE)
 }

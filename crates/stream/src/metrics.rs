@@ -253,26 +253,25 @@ impl Metrics {
         self.drift.late.remove_label_values(&runner).ok();
     }
 
-    /// Counts one verdict.
-    pub fn verdict(&self, status: &Status, verdict: &str) {
+    /// Counts verdicts of one kind.
+    pub fn verdicts(&self, status: &Status, verdict: &str, count: u64) {
         let place = &status.place;
         self.verdicts
-            .with_label_values(&[&place.detector, &status.version, &place.partition, verdict])
-            .inc();
+            .with_label_values(&[&*place.detector, &status.version, &place.partition, verdict])
+            .inc_by(count);
     }
 
     /// Counts one dead letter.
     pub fn dead_letter(&self, status: &Status, reason: &str) {
         let place = &status.place;
         self.dead_letters
-            .with_label_values(&[&place.detector, &status.version, &place.partition, reason])
+            .with_label_values(&[&*place.detector, &status.version, &place.partition, reason])
             .inc();
     }
 
     /// Brings the figures of a runner up to date, `before` being those told last.
     pub fn runner(&self, before: &Status, now: &Status) {
-        let labels =
-            [now.place.detector.as_str(), now.version.as_str(), now.place.partition.as_str()];
+        let labels = [now.place.detector.as_str(), now.version.as_str(), &now.place.partition];
         self.events.with_label_values(&labels).inc_by(now.counts.events - before.counts.events);
         self.duplicates
             .with_label_values(&labels)
@@ -306,7 +305,7 @@ impl Metrics {
     /// Counts events of entities that changed their partition, and answers with the count before.
     pub fn wanderers(&self, status: &Status, count: u64) -> u64 {
         let place = &status.place;
-        let labels = [place.detector.as_str(), status.version.as_str(), place.partition.as_str()];
+        let labels = [place.detector.as_str(), status.version.as_str(), &place.partition];
         let counter = self.wanderers.with_label_values(&labels);
         let before = counter.get();
         counter.inc_by(count);
@@ -352,7 +351,7 @@ impl Metrics {
     pub fn begin(&self, status: &Status) {
         let detector = status.place.detector.as_str();
         self.sink_failures.with_label_values(&[detector]).inc_by(0);
-        self.checkpoints.with_label_values(&[detector, status.place.partition.as_str()]).inc_by(0);
+        self.checkpoints.with_label_values(&[detector, &status.place.partition]).inc_by(0);
         self.drift.active.with_label_values(&runner_labels(status)).set(0);
         self.drift.alarms.with_label_values(&runner_labels(status)).inc_by(0);
         self.runner(status, status);

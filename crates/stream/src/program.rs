@@ -44,7 +44,7 @@ async fn run_until_stopped(
         let counts = runner.counts;
         tracing::info!(
             detector = runner.place.detector,
-            partition = runner.place.partition,
+            partition = %runner.place.partition,
             module = %runner.champion.short(),
             events = counts.events,
             verdicts = counts.verdicts,

@@ -170,7 +170,7 @@ async fn warm(
     let events = extension.warm(runner, offset).await.map_err(PumpError::Warm)?;
     let Place { detector, partition, .. } = runner.place();
     if events > 0 {
-        tracing::info!(detector, partition, events, offset, "warmed up by events from before");
+        tracing::info!(detector, %partition, events, offset, "warmed up by events from before");
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Which partition each entity was seen in: one that is in two has two states, and each knows half.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use hashbrown::{DefaultHashBuilder, HashMap};
+use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Entities remembered; beyond them, new ones are not looked at.
@@ -13,7 +13,7 @@ pub struct Sightings(Arc<Mutex<Seen>>);
 
 #[derive(Debug, Default)]
 struct Seen {
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     /// Hash of an entity to the number of its partition. Two entities with one hash may hide each
     /// other; that is no harm to a warning.
     partitions: HashMap<u64, u32>,

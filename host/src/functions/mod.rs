@@ -213,8 +213,8 @@ impl Handler {
 fn score(detector: &str, directive: &Directive, invocation: &Invocation) -> Vec<Record> {
     let place = Place {
         detector: detector.to_owned(),
-        source: invocation.source.clone(),
-        partition: invocation.partition.clone(),
+        source: invocation.source.as_str().into(),
+        partition: invocation.partition.as_str().into(),
         // Offsets are those of the hub, so a second delivery has the same.
         redelivers: false,
     };

@@ -105,8 +105,8 @@ impl Source for HubSource {
     fn place(&self, detector: &str) -> Place {
         Place {
             detector: detector.to_owned(),
-            source: self.name.clone(),
-            partition: self.settings.partition.clone(),
+            source: self.name.as_str().into(),
+            partition: self.settings.partition.as_str().into(),
             redelivers: false,
         }
     }

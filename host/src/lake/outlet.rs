@@ -60,7 +60,7 @@ impl LakeOutlet {
 
     fn hold(&mut self, origin: &Origin, row: Row) {
         let Origin { source, partition, .. } = origin;
-        let place = Place { source: source.clone(), partition: partition.clone() };
+        let place = Place { source: source.to_string(), partition: partition.to_string() };
         self.held.push((place, Arc::clone(&self.fields), row));
     }
 
@@ -72,10 +72,10 @@ impl LakeOutlet {
         row.score = Some(data.score);
         row.severity = Some(severity(data.severity).to_owned());
         row.late = data.late;
-        row.module = Some(data.module.clone());
-        row.version = Some(data.version.clone());
+        row.module = Some(data.module.to_string());
+        row.version = Some(data.version.to_string());
         row.attribution = attribution(verdict);
-        if let Some(reading) = self.readings.get(&data.module) {
+        if let Some(reading) = self.readings.get(&*data.module) {
             self.fields = Arc::clone(&reading.fields);
             let read = reading.reader.read_with_words(&arrival.bytes, arrival.attributes.as_ref());
             // It was read before, or there would be no verdict.

@@ -43,7 +43,8 @@ async fn of_detector(
         }
         for row in lake.rows(&file).await? {
             let (of, row) = row?;
-            let is_of_partition = (&of.source, &of.partition) == (&place.source, &place.partition);
+            let is_of_partition =
+                (&*of.source, &*of.partition) == (&*place.source, &*place.partition);
             if !is_of_partition || row.offset >= offset {
                 continue;
             }

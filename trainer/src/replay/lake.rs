@@ -114,8 +114,8 @@ fn reach(
     std::iter::once(0).chain(later).find_map(|beginning| {
         let place = twinge_runner::Place {
             detector: detector.to_owned(),
-            source: of.source.clone(),
-            partition: of.partition.clone(),
+            source: of.source.as_str().into(),
+            partition: of.partition.as_str().into(),
             redelivers: arguments.redelivers,
         };
         let mut runner = Runner::new(place, module, Some(1));

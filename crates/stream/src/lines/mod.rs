@@ -222,8 +222,8 @@ impl Source for Lines {
     fn place(&self, detector: &str) -> Place {
         Place {
             detector: detector.to_owned(),
-            source: self.identity.clone(),
-            partition: "0".to_owned(),
+            source: self.identity.as_str().into(),
+            partition: "0".into(),
             redelivers: false,
         }
     }

@@ -137,7 +137,7 @@ impl Reader {
 
     pub(super) fn next_line(&mut self) -> Result<Next, LinesError> {
         loop {
-            if let Some(end) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') {
+            if let Some(end) = memchr::memchr(b'\n', &self.buffer[self.searched..]) {
                 let end = self.searched + end;
                 let mut line = self.buffer[self.taken..end].to_vec();
                 self.take(end + 1);
