@@ -445,6 +445,9 @@ impl Drop for Program {
     }
 }
 
+/// Events of a round that are acknowledged before the kill, which falls into the next.
+const ACKNOWLEDGED_MIN: usize = 5;
+
 /// SIGKILL while events are sent: those that were acknowledged are there, once and in order.
 #[tokio::test]
 async fn sigkill_loses_nothing_that_was_acknowledged() {
@@ -454,8 +457,12 @@ async fn sigkill_loses_nothing_that_was_acknowledged() {
         let mut program = Program::start(directory.path());
         let connection = program.1.clone();
         let client = producer(&connection).await;
+        let enough = tokio::sync::Notify::new();
         let sending = async {
             for number in 0.. {
+                if number == ACKNOWLEDGED_MIN {
+                    enough.notify_one();
+                }
                 let body = format!("{round} {number}");
                 let sent = within(client.send_event(body.clone(), Some(at("0")))).await;
                 if sent.is_err() {
@@ -465,7 +472,7 @@ async fn sigkill_loses_nothing_that_was_acknowledged() {
             }
         };
         let killing = async {
-            tokio::time::sleep(Duration::from_millis(150)).await;
+            within(enough.notified()).await;
             program.0.kill().unwrap();
         };
         tokio::select! {
@@ -473,7 +480,7 @@ async fn sigkill_loses_nothing_that_was_acknowledged() {
             () = killing => {}
         }
     }
-    assert!(acknowledged.len() > 10, "{} were acknowledged", acknowledged.len());
+    assert!(acknowledged.len() >= 3 * ACKNOWLEDGED_MIN, "{} were acknowledged", acknowledged.len());
     let program = Program::start(directory.path());
     let client = producer(&program.1).await;
     let kept = within(client.get_partition_properties("0")).await.unwrap();
