@@ -36,13 +36,10 @@ pub struct Cells<'a> {
 impl<'a> Cells<'a> {
     /// The mean distance to the nearest references that were looked at.
     pub fn distance(&self, row: &[f32]) -> f64 {
-        let mut left = [[f32::INFINITY; LANES]; CELLS_MAX / LANES];
+        let mut order = Order::new();
         squared_distances(row, self.centres, |group, squares| {
-            left[group % (CELLS_MAX / LANES)] = squares.to_array();
+            order.set(group, squares, self.cells.len());
         });
-        // What fills up the last eight is no cell.
-        left.as_flattened_mut()[self.cells.len()..].fill(f32::INFINITY);
-        let left = &mut left[..self.cells.len().div_ceil(LANES)];
         let mut on_grid = [0.0; WIDTH_MAX];
         let on_grid = &mut on_grid[..row.len()];
         for ((place, value), [low, per_step, _]) in on_grid.iter_mut().zip(row).zip(self.grid) {
@@ -54,8 +51,7 @@ impl<'a> Cells<'a> {
             if evaluated >= self.evaluations {
                 break;
             }
-            let cell = smallest(left);
-            left.as_flattened_mut()[cell] = f32::INFINITY;
+            let cell = order.next();
             evaluated += self.visit(cell, on_grid, self.evaluations - evaluated, &mut nearest);
         }
         nearest.mean()
@@ -158,15 +154,55 @@ struct Left {
     references: usize,
 }
 
-/// The place of the smallest value; the first of equal ones.
-#[inline(never)]
-fn smallest(values: &[[f32; LANES]]) -> usize {
-    let least = values.iter().fold(Lanes::splat(f32::INFINITY), |l, v| l.smaller(Lanes::of(v)));
-    let least = least.to_array().into_iter().fold(f32::INFINITY, smaller);
-    let place = |(group, values): (usize, &[f32; LANES])| {
-        Lanes::of(values).first_equal(least).map(|lane| group * LANES + lane)
-    };
-    values.iter().enumerate().find_map(place).unwrap_or(0)
+/// Cells in the order of their centres' distances; those of equal ones in their own.
+struct Order {
+    /// Squared distances of eights of cells; infinite where a cell was told or there is none.
+    squares: [[f32; LANES]; EIGHTS],
+    /// The least of each eight.
+    least: [[f32; LANES]; EIGHTS / LANES],
+}
+
+/// Eights of cells.
+const EIGHTS: usize = CELLS_MAX / LANES;
+
+impl Order {
+    fn new() -> Self {
+        Self {
+            squares: [[f32::INFINITY; LANES]; EIGHTS],
+            least: [[f32::INFINITY; LANES]; EIGHTS / LANES],
+        }
+    }
+
+    /// Puts squared distances of an eight; what fills up the last one of `cells` is no cell.
+    #[inline]
+    fn set(&mut self, eight: usize, squares: Lanes, cells: usize) {
+        let mut squares = squares.to_array();
+        let count = cells.saturating_sub(eight * LANES).min(LANES);
+        squares[count..].fill(f32::INFINITY);
+        self.squares[eight % EIGHTS] = squares;
+        self.least.as_flattened_mut()[eight % EIGHTS] = least(&squares);
+    }
+
+    /// The next cell.
+    fn next(&mut self) -> usize {
+        let all =
+            self.least.iter().fold(Lanes::splat(f32::INFINITY), |l, v| l.smaller(Lanes::of(v)));
+        let nearest = least(&all.to_array());
+        let find = |(group, values): (usize, &[f32; LANES])| {
+            Lanes::of(values).first_equal(nearest).map(|lane| group * LANES + lane)
+        };
+        let eight = self.least.iter().enumerate().find_map(find).unwrap_or(0);
+        let squares = &mut self.squares[eight];
+        let lane = Lanes::of(squares).first_equal(nearest).unwrap_or(0);
+        squares[lane] = f32::INFINITY;
+        self.least.as_flattened_mut()[eight] = least(squares);
+        eight * LANES + lane
+    }
+}
+
+#[inline]
+fn least(squares: &[f32; LANES]) -> f32 {
+    squares.iter().copied().fold(f32::INFINITY, smaller)
 }
 
 #[cfg(test)]
@@ -257,14 +293,21 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_smallest_is_the_first_of_equal_ones() {
-        let mut values = [[9.0; LANES]; 3];
-        (values[1][5], values[2][0], values[2][7]) = (-1.0, -1.0, -1.0);
-        assert_eq!(smallest(&values), LANES + 5);
-        values[0][7] = -1.5;
-        assert_eq!(smallest(&values), 7);
-        assert_eq!(smallest(&[[f32::INFINITY; LANES]]), 0);
+    proptest! {
+        #[test]
+        fn cells_come_in_the_order_of_their_distances(
+            squares in proptest::collection::vec(0u8..40, 1..CELLS_MAX),
+        ) {
+            let mut order = Order::new();
+            for (eight, some) in squares.chunks(LANES).enumerate() {
+                let lane = |lane: usize| some.get(lane).map_or(-1.0, |square| f32::from(*square));
+                order.set(eight, Lanes::of(&core::array::from_fn(lane)), squares.len());
+            }
+            let mut expected: Vec<usize> = (0..squares.len()).collect();
+            expected.sort_by_key(|cell| squares[*cell]);
+            let found: Vec<usize> = squares.iter().map(|_| order.next()).collect();
+            prop_assert_eq!(found, expected);
+        }
     }
 
     #[test]

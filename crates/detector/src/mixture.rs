@@ -93,26 +93,24 @@ const NEGLIGIBLE: f64 = -40.0;
 /// Sums that do not wait for each other.
 const AT_ONCE: usize = 4;
 
-/// Writes a row less a centre, and returns its squared length.
+/// Writes a row less a centre, and returns its squared length: eight sums, added in order.
 #[inline(never)]
 fn centred_square(row: &[f32], centre: &[f32], centred: &mut [f32]) -> f64 {
-    let mut squares = [0.0; AT_ONCE];
-    let mut add = |place: usize, difference: &mut f32, value: &f32, centre: &f32| {
-        *difference = value - centre;
-        squares[place % AT_ONCE] += f64::from(*difference) * f64::from(*difference);
-    };
-    let (rows, row_rest) = row.as_chunks::<AT_ONCE>();
-    let (centres, centre_rest) = centre.as_chunks::<AT_ONCE>();
-    let (fours, rest) = centred.as_chunks_mut::<AT_ONCE>();
-    for ((differences, values), centres) in fours.iter_mut().zip(rows).zip(centres) {
-        for place in 0..AT_ONCE {
-            add(place, &mut differences[place], &values[place], &centres[place]);
-        }
+    let mut squares = Lanes::splat(0.0);
+    let (rows, row_rest) = row.as_chunks::<LANES>();
+    let (centres, centre_rest) = centre.as_chunks::<LANES>();
+    let (eights, rest) = centred.as_chunks_mut::<LANES>();
+    for ((differences, values), centres) in eights.iter_mut().zip(rows).zip(centres) {
+        let difference = Lanes::of(values) - Lanes::of(centres);
+        *differences = difference.to_array();
+        squares = squares + difference * difference;
     }
+    let mut squares = squares.to_array();
     for (place, difference) in rest.iter_mut().enumerate() {
-        add(place, difference, &row_rest[place], &centre_rest[place]);
+        *difference = row_rest[place] - centre_rest[place];
+        squares[place] += *difference * *difference;
     }
-    (squares[0] + squares[1]) + (squares[2] + squares[3])
+    squares.into_iter().map(f64::from).sum()
 }
 
 /// How far a centred row goes along each of eight directions.
