@@ -108,14 +108,6 @@ run "people_and_workflows" {
     error_message = "operators may do what docs/deployment.md has them do, and nothing else"
   }
 
-  # The parts of keys, of which a wider scope would be a prefix.
-  assert {
-    condition = alltrue([
-      for key, role in azurerm_role_assignment.operators : can(regex("/secrets/[a-z-]+$", role.scope)) if strcontains(role.role_definition_name, "Key Vault")
-    ])
-    error_message = "people must reach single secrets, and not the vault"
-  }
-
   assert {
     condition     = azurerm_role_assignment.operators["ann-registry"].condition == "(!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete'}) AND !(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/move/action'}))" && azurerm_role_assignment.operators["ann-registry"].condition_version == "2.0"
     error_message = "people must not delete in the registry: what was published stays"

@@ -133,7 +133,8 @@ async fn take_labels(State(service): State<Service>, body: Bytes) -> Response {
             tracing::error!(error = chain(&error), "labels are refused");
             refuse(StatusCode::SERVICE_UNAVAILABLE, &chain(&error))
         }
-        Err(error @ LabelsError::Full) => {
+        Err(error @ LabelsError::Full { .. }) => {
+            tracing::error!(error = chain(&error), "labels are refused");
             refuse(StatusCode::INSUFFICIENT_STORAGE, &error.to_string())
         }
         Err(error) => refuse(StatusCode::BAD_REQUEST, &error.to_string()),
