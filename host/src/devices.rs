@@ -1,9 +1,10 @@
 //! Settings of the rights that a host gives to devices: flags, environment, and the table
 //! `[devices]` of the configuration file.
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use clap::Args;
 use serde::Deserialize;
+use std::net::SocketAddr;
 use std::time::Duration;
 use twinge_registry::{AdlsSettings, SAS_LIFETIME_MS_MAX};
 use twinge_stream::rights::DeskPlan;
@@ -26,6 +27,10 @@ pub(crate) struct DeviceFlags {
     /// Days that such rights last, 7 at most [default: 7].
     #[arg(long, env = "TWINGE_DEVICE_RIGHTS_DAYS")]
     device_rights_days: Option<f64>,
+    /// Address that devices ask for rights at; port 0 takes a free one. Nothing else is served there
+    /// but /livez and /readyz. It has no TLS: put a proxy before it, for devices ask over https only.
+    #[arg(long, env = "TWINGE_DEVICE_RIGHTS_LISTEN")]
+    device_rights_listen: Option<SocketAddr>,
     /// The account has a hierarchical namespace, so that rights may be for the registry's folder.
     #[arg(long, env = "TWINGE_DEVICE_RIGHTS_HIERARCHICAL")]
     device_rights_hierarchical: bool,
@@ -38,6 +43,7 @@ struct Table {
     rights: Option<String>,
     rights_days: Option<f64>,
     rights_hierarchical: bool,
+    listen: Option<SocketAddr>,
 }
 
 impl DeviceFlags {
@@ -49,16 +55,28 @@ impl DeviceFlags {
             (DAYS_MIN..=DAYS_MAX).contains(&days),
             "device_rights_days must lie between an hour, 0.042, and 7: no delegation key lasts longer"
         );
-        let Some(registry) = self.device_rights.clone().or(table.rights) else { return Ok(()) };
+        let listen = self.device_rights_listen.or(table.listen);
+        let Some(registry) = self.device_rights.clone().or(table.rights) else {
+            ensure!(
+                listen.is_none(),
+                "device_rights_listen goes with device_rights, the registry that rights are for"
+            );
+            return Ok(());
+        };
         ensure!(
             registry.contains("://"),
             "rights for devices are for the address of a container: a directory knows none"
         );
+        let listen = listen.context(
+            "devices ask for rights at an address of their own: give --device-rights-listen, such as 127.0.0.1:8081",
+        )?;
         let variable = |name: &str| std::env::var(name).ok();
         settings.give_rights(DeskPlan {
             settings: AdlsSettings::from_environment(&registry, &variable)?,
             hierarchical: self.device_rights_hierarchical || table.rights_hierarchical,
             lifetime: Duration::from_secs_f64(days * 86_400.0),
-        })
+            listen,
+        });
+        Ok(())
     }
 }

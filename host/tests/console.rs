@@ -83,6 +83,22 @@ fn verdicts_arrive_live_and_the_token_is_needed_to_send() {
 }
 
 #[test]
+fn large_bodies_and_pages_under_other_names_are_refused() {
+    let (workshop, address) = workshop();
+    let mut command = workshop.host("bounds");
+    command.args(["--console", &address]).arg("--page").arg(workshop.path("page"));
+    command.arg("--console-token-file").arg(workshop.path("token"));
+    let _host = Running::listening(&mut command);
+    assert_eq!(send(&address, Some(TOKEN), &" ".repeat((1 << 20) + 1)).0, 413);
+    assert_eq!(send(&address, Some(TOKEN), &" ".repeat(1 << 20)).0, 400);
+    let named = |name: &str| {
+        let request = agent().get(format!("http://{address}/v1/console")).header("Host", name);
+        request.call().unwrap().status().as_u16()
+    };
+    assert_eq!((named("localhost"), named("rebound.example.org")), (200, 421));
+}
+
+#[test]
 fn without_a_token_the_console_is_read_only() {
     let (workshop, address) = workshop();
     let mut command = workshop.host("read-only");

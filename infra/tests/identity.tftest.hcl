@@ -94,17 +94,23 @@ run "people_and_workflows" {
 
   assert {
     condition = { for key, role in azurerm_role_assignment.operators : key => "${role.role_definition_name} on ${replace(role.scope, "/^.*[/]providers[/]Microsoft[.]/", "")}" } == {
-      ann-events       = "Azure Event Hubs Data Sender on EventHub/namespaces/n/eventhubs/events"
-      ann-verdicts     = "Azure Event Hubs Data Receiver on EventHub/namespaces/n/eventhubs/verdicts"
-      ann-dead-letters = "Azure Event Hubs Data Receiver on EventHub/namespaces/n/eventhubs/dead-letters"
-      ann-alerts       = "Azure Event Hubs Data Receiver on EventHub/namespaces/n/eventhubs/alerts"
-      ann-registry     = "Storage Blob Data Contributor on Storage/storageAccounts/reg/blobServices/default/containers/registry"
-      ann-lake         = "Storage Blob Data Contributor on Storage/storageAccounts/lake/blobServices/default/containers/lake"
-      ann-images       = "AcrPush on ContainerRegistry/registries/images"
-      ann-keys         = "Key Vault Secrets Officer on KeyVault/vaults/vault"
-      ann-site         = "Storage Blob Data Contributor on Storage/storageAccounts/site/blobServices/default/containers/$web"
+      ann-events        = "Azure Event Hubs Data Sender on EventHub/namespaces/n/eventhubs/events"
+      ann-verdicts      = "Azure Event Hubs Data Receiver on EventHub/namespaces/n/eventhubs/verdicts"
+      ann-dead-letters  = "Azure Event Hubs Data Receiver on EventHub/namespaces/n/eventhubs/dead-letters"
+      ann-alerts        = "Azure Event Hubs Data Receiver on EventHub/namespaces/n/eventhubs/alerts"
+      ann-registry      = "Storage Blob Data Contributor on Storage/storageAccounts/reg/blobServices/default/containers/registry"
+      ann-lake          = "Storage Blob Data Contributor on Storage/storageAccounts/lake/blobServices/default/containers/lake"
+      ann-images        = "AcrPush on ContainerRegistry/registries/images"
+      ann-retrainer-key = "Key Vault Secrets Officer on KeyVault/vaults/vault/secrets/twinge-retrainer-key"
+      ann-promoter-key  = "Key Vault Secrets Officer on KeyVault/vaults/vault/secrets/twinge-promoter-key"
+      ann-site          = "Storage Blob Data Contributor on Storage/storageAccounts/site/blobServices/default/containers/$web"
     }
     error_message = "operators may do what docs/deployment.md has them do, and nothing else"
+  }
+
+  assert {
+    condition     = azurerm_role_assignment.operators["ann-registry"].condition == "(!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete'}) AND !(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/move/action'}))" && azurerm_role_assignment.operators["ann-registry"].condition_version == "2.0"
+    error_message = "people must not delete in the registry: what was published stays"
   }
 
   assert {

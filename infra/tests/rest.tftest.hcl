@@ -160,6 +160,30 @@ run "devices" {
     error_message = "rights must be asked for over https"
   }
 
+  # The desk may be on the internet, so nothing else of the host may be.
+  assert {
+    condition = (
+      azurerm_container_app.rights["this"].ingress[0].target_port == 8081
+      && length(azurerm_container_app.rights["this"].ingress) == 1
+      && one([for variable in azurerm_container_app.rights["this"].template[0].container[0].env : variable.value if variable.name == "TWINGE_DEVICE_RIGHTS_LISTEN"]) == "0.0.0.0:8081"
+      && startswith(one([for variable in azurerm_container_app.rights["this"].template[0].container[0].env : variable.value if variable.name == "TWINGE_LISTEN"]), "127.0.0.1:")
+    )
+    error_message = "the ingress must lead to the desk's own address, and the host must serve everything else to itself"
+  }
+
+  assert {
+    condition = { for kind, probe in {
+      startup   = azurerm_container_app.rights["this"].template[0].container[0].startup_probe[0]
+      liveness  = azurerm_container_app.rights["this"].template[0].container[0].liveness_probe[0]
+      readiness = azurerm_container_app.rights["this"].template[0].container[0].readiness_probe[0]
+      } : kind => "${probe.path} ${probe.port}" } == {
+      startup   = "/livez 8081"
+      liveness  = "/livez 8081"
+      readiness = "/readyz 8081"
+    }
+    error_message = "probes must ask the desk's address: loopback is not reached from without"
+  }
+
   assert {
     condition     = { for variable in azurerm_container_app.rights["this"].template[0].container[0].env : variable.name => variable.value } == jsondecode(file("tests/programs.json")).rights.variables
     error_message = "the desk must give rights on the registry and take no events, as tests/programs.json says, with which the host is tested"

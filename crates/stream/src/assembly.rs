@@ -3,7 +3,10 @@
 pub use crate::chain::chain;
 use crate::detectors::Detectors;
 use crate::device::{DeviceError, DevicePlan};
-use crate::http::{Service, router, serve};
+use crate::door::{self, Limits};
+#[cfg(feature = "adls")]
+use crate::http::probes;
+use crate::http::{Inferences, Service, router};
 use crate::inference::Models;
 use crate::intake::{self, Incoming, Intake};
 use crate::labels::{Labels, LabelsError};
@@ -180,9 +183,10 @@ pub enum AssemblyError {
     Lines(#[from] LinesError),
     #[error("output cannot be written")]
     Sink(#[from] SinkError),
-    #[error("cannot listen on {address}: choose a free port with --listen")]
+    #[error("cannot listen on {address}: choose a free port with {flag}")]
     Listen {
         address: SocketAddr,
+        flag: &'static str,
         #[source]
         source: io::Error,
     },
@@ -283,12 +287,40 @@ pub type ExtensionError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Assembly {
     partitions: Box<dyn Partitions>,
     works: Works,
-    service: Option<(TcpListener, Router)>,
+    /// What `--listen` opens.
+    service: Option<Door>,
+    /// What gives rights to devices.
+    desk: Option<Door>,
     intake: Option<Intake>,
     labels: Option<Labels>,
     reads_stdin: bool,
     tracker: TaskTracker,
     _lock: File,
+}
+
+/// An address, and what is served there.
+#[derive(Debug)]
+struct Door {
+    listener: TcpListener,
+    router: Router,
+}
+
+impl Door {
+    /// `flag` is what an address that cannot be had is changed by.
+    async fn open(
+        address: SocketAddr,
+        flag: &'static str,
+        router: Router,
+    ) -> Result<Self, AssemblyError> {
+        let listener = TcpListener::bind(address).await;
+        let listener =
+            listener.map_err(|source| AssemblyError::Listen { address, flag, source })?;
+        Ok(Self { listener, router })
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        self.listener.local_addr().ok()
+    }
 }
 
 impl Plan {
@@ -315,7 +347,10 @@ impl Plan {
             None => None,
         };
         let models = Models::new(detectors.wanted(), reports.clone());
-        let beside = self.routes(&detectors, &clock, &metrics)?;
+        #[cfg(feature = "adls")]
+        let desk = self.open_desk(&detectors, &clock, &metrics, &reports).await?;
+        #[cfg(not(feature = "adls"))]
+        let desk = None;
         let works = Works {
             detectors,
             outputs: Files::new(disk, extension.clone()),
@@ -328,18 +363,16 @@ impl Plan {
         };
         let service = match self.listen.zip(labels.clone()) {
             Some((address, labels)) => {
-                let listener = TcpListener::bind(address).await;
-                let listener =
-                    listener.map_err(|source| AssemblyError::Listen { address, source })?;
-                let own = router(Service {
+                let routes = router(Service {
                     intake: intake.clone(),
                     metrics,
                     reports,
                     labels,
                     models,
-                    places: Service::places(),
+                    inferences: Inferences::default(),
                 });
-                Some((listener, own.merge(beside)))
+                let routes = door::refuse_other_names(routes, address);
+                Some(Door::open(address, "--listen", routes).await?)
             }
             None => None,
         };
@@ -348,6 +381,7 @@ impl Plan {
             partitions,
             works,
             service,
+            desk,
             intake,
             labels,
             reads_stdin,
@@ -356,30 +390,26 @@ impl Plan {
         })
     }
 
-    /// What is served beside events, health and metrics.
+    /// The desk of rights, at an address of its own: devices ask from anywhere, and nothing else of
+    /// this program is for everybody.
     #[cfg(feature = "adls")]
-    fn routes(
+    async fn open_desk(
         &self,
         detectors: &Detectors,
         clock: &Arc<dyn Clock>,
         metrics: &Metrics,
-    ) -> Result<Router, AssemblyError> {
-        let Some(plan) = &self.desk else { return Ok(Router::new()) };
+        reports: &Reports,
+    ) -> Result<Option<Door>, AssemblyError> {
+        let Some(plan) = &self.desk else { return Ok(None) };
         let (trust, clock) = (detectors.trust().clone(), Arc::clone(clock));
         let desk = Desk::open(plan, trust, clock, metrics.clone())?;
-        tracing::info!(registry = desk.address(), "giving rights to devices");
-        Ok(desk.router())
-    }
-
-    #[cfg(not(feature = "adls"))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as with the feature `adls`")]
-    fn routes(
-        &self,
-        _detectors: &Detectors,
-        _clock: &Arc<dyn Clock>,
-        _metrics: &Metrics,
-    ) -> Result<Router, AssemblyError> {
-        Ok(Router::new())
+        let registry = desk.address().to_owned();
+        let routes = desk.router().merge(probes(reports.clone()));
+        let door = Door::open(plan.listen, "--device-rights-listen", routes).await?;
+        if let Some(address) = door.address() {
+            tracing::info!(%address, registry, "serving rights for devices, /livez and /readyz");
+        }
+        Ok(Some(door))
     }
 
     /// The detectors whose channels are followed in a registry.
@@ -449,19 +479,27 @@ impl Plan {
 impl Assembly {
     /// The address that HTTP is served at.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.service.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
+        self.service.as_ref().and_then(Door::address)
     }
 
     /// Runs until the input ends or `stop` is cancelled.
     pub async fn run(self, stop: CancellationToken) -> Result<Report, AssemblyError> {
-        let Self { partitions, mut works, service, intake, labels, reads_stdin, tracker, _lock } =
-            self;
+        let Self {
+            partitions,
+            mut works,
+            service,
+            desk,
+            intake,
+            labels,
+            reads_stdin,
+            tracker,
+            _lock,
+        } = self;
         let children = stop.child_token();
-        let mut http = None;
-        if let Some((listener, service)) = service {
-            let child = children.clone();
-            http = Some(tracker.spawn(serve(listener, service, child)));
-        }
+        let serve = |Door { listener, router }| {
+            tracker.spawn(door::serve(listener, router, Limits::default(), children.clone()))
+        };
+        let doors: Vec<_> = [service, desk].into_iter().flatten().map(serve).collect();
         works.detectors.follow(&tracker, &children, &works.reports);
         if let Some(extension) = &works.extension {
             extension.start(Surroundings {
@@ -481,10 +519,8 @@ impl Assembly {
         }
         let report = partitions::run(partitions, Arc::new(works), stop).await;
         children.cancel();
-        if let Some(http) = http {
-            http.await
-                .map_err(|error| AssemblyError::Http(io::Error::other(error)))?
-                .map_err(AssemblyError::Http)?;
+        for door in doors {
+            door.await.map_err(|error| AssemblyError::Http(io::Error::other(error)))?;
         }
         report
     }

@@ -7,6 +7,7 @@
 //!
 //! `POST /v1/labels` takes what people say of verdicts, and `/v2` is the model endpoint.
 
+use crate::answer::{answer, refuse, refuse_for_now};
 use crate::chain::chain;
 use crate::inference::{InferenceError, Models};
 use crate::intake::{Incoming, Intake, IntakeError};
@@ -14,7 +15,7 @@ use crate::labels::{self, Labels, LabelsError};
 use crate::metrics::Metrics;
 use crate::pump::Reports;
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -25,9 +26,7 @@ use serde_json::value::RawValue;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 use twinge_contract::event::Attributes;
 
 /// Largest body, in bytes.
@@ -37,11 +36,6 @@ const BODY_BYTES_MAX: usize = 64 << 20;
 const EVENTS_MAX: usize = 100_000;
 /// Largest body of labels, and of rows for a model.
 const SMALL_BODY_BYTES_MAX: usize = 16 << 20;
-/// Requests to models that are computed at once; more are told to come again.
-const INFERENCES_MAX: usize = 2;
-/// Time that such a request may take.
-const INFERENCE: Duration = Duration::from_secs(10);
-
 /// What the routes need.
 #[derive(Clone, Debug)]
 pub struct Service {
@@ -55,14 +49,22 @@ pub struct Service {
     pub labels: Labels,
     /// The detectors that can be asked.
     pub models: Models,
-    /// Places for requests to them.
-    pub places: Arc<Semaphore>,
+    /// Bounds of requests to them.
+    pub inferences: Inferences,
 }
 
-impl Service {
-    /// As many requests to models are computed at once.
-    pub fn places() -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(INFERENCES_MAX))
+/// Bounds of requests to models; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Inferences {
+    /// Requests that are computed at once; more are told to come again.
+    pub places: Arc<Semaphore>,
+    /// Time that one may take.
+    pub patience: Duration,
+}
+
+impl Default for Inferences {
+    fn default() -> Self {
+        Self { places: Arc::new(Semaphore::new(2)), patience: Duration::from_secs(10) }
     }
 }
 
@@ -71,13 +73,25 @@ pub fn router(service: Service) -> Router {
     Router::new()
         .route("/v1/events", post(events))
         .route("/v1/status", get(status))
-        .route("/livez", get(|| async { "alive\n" }))
+        .route("/livez", get(alive))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(small_bodies())
         .layer(middleware::from_fn(refuse_other_pages))
         .with_state(service)
+}
+
+/// Whether the program lives and is ready, and nothing more: for an address that is open to others.
+/// What keeps the program from its work is not theirs to know; its log tells.
+pub fn probes(reports: Reports) -> Router {
+    let ready = |State(reports): State<Reports>| async move {
+        match trouble(&reports) {
+            None => "ready\n".into_response(),
+            Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response(),
+        }
+    };
+    Router::new().route("/livez", get(alive)).route("/readyz", get(ready)).with_state(reports)
 }
 
 /// Refuses what a page of another origin sends through somebody's browser: that somebody may reach
@@ -133,7 +147,8 @@ async fn take_labels(State(service): State<Service>, body: Bytes) -> Response {
             tracing::error!(error = chain(&error), "labels are refused");
             refuse(StatusCode::SERVICE_UNAVAILABLE, &chain(&error))
         }
-        Err(error @ LabelsError::Full) => {
+        Err(error @ LabelsError::Full { .. }) => {
+            tracing::error!(error = chain(&error), "labels are refused");
             refuse(StatusCode::INSUFFICIENT_STORAGE, &error.to_string())
         }
         Err(error) => refuse(StatusCode::BAD_REQUEST, &error.to_string()),
@@ -170,8 +185,9 @@ async fn model_ready(State(service): State<Service>, Path(name): Path<String>) -
 }
 
 async fn infer(State(service): State<Service>, Path(name): Path<String>, body: Bytes) -> Response {
-    let Ok(place) = Arc::clone(&service.places).try_acquire_owned() else {
-        return refuse(StatusCode::TOO_MANY_REQUESTS, "other requests are computed: try again");
+    let Inferences { places, patience } = service.inferences;
+    let Ok(place) = places.try_acquire_owned() else {
+        return refuse_for_now("other requests are computed: try again");
     };
     let (models, metrics) = (service.models, service.metrics);
     let work = tokio::task::spawn_blocking(move || {
@@ -187,14 +203,15 @@ async fn infer(State(service): State<Service>, Path(name): Path<String>, body: B
         drop(place);
         result
     });
-    match tokio::time::timeout(INFERENCE, work).await {
+    match tokio::time::timeout(patience, work).await {
         Ok(Ok(Ok(result))) => answer(StatusCode::OK, &result),
         Ok(Ok(Err(error))) => refuse_inference(&error),
         Ok(Err(error)) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-        Err(_elapsed) => refuse(
-            StatusCode::GATEWAY_TIMEOUT,
-            "the rows could not be scored in 10 s: send fewer at once",
-        ),
+        Err(_elapsed) => {
+            let seconds = patience.as_secs_f64();
+            let reason = format!("the rows could not be scored in {seconds} s: send fewer at once");
+            refuse(StatusCode::GATEWAY_TIMEOUT, &reason)
+        }
     }
 }
 
@@ -207,33 +224,31 @@ fn refuse_inference(error: &InferenceError) -> Response {
     refuse(status, &error.to_string())
 }
 
-/// Serves until `stop` is cancelled and open requests are answered.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    stop: CancellationToken,
-) -> std::io::Result<()> {
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move { stop.cancelled().await })
-        .await
-}
-
 async fn metrics(State(service): State<Service>) -> Response {
     let kind = HeaderValue::from_static("text/plain; version=0.0.4");
     ([(header::CONTENT_TYPE, kind)], service.metrics.render()).into_response()
 }
 
+async fn alive() -> &'static str {
+    "alive\n"
+}
+
 async fn ready(State(service): State<Service>) -> Response {
-    let reports = service.reports.all();
-    if reports.is_empty() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response();
-    }
-    match reports.iter().find_map(|report| report.trouble.as_ref()) {
+    match trouble(&service.reports) {
+        None => "ready\n".into_response(),
         Some(trouble) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {trouble}\n")).into_response()
         }
-        None => "ready\n".into_response(),
     }
+}
+
+/// What keeps the program from its work.
+fn trouble(reports: &Reports) -> Option<String> {
+    let reports = reports.all();
+    if reports.is_empty() {
+        return Some("it is starting".to_owned());
+    }
+    reports.into_iter().find_map(|report| report.trouble)
 }
 
 async fn status(State(service): State<Service>) -> Response {
@@ -264,25 +279,12 @@ async fn events(State(service): State<Service>, headers: HeaderMap, body: Bytes)
     };
     match intake.accept(incoming).await {
         Ok(accepted) => answer(StatusCode::ACCEPTED, &serde_json::json!({ "accepted": accepted })),
-        Err(error @ IntakeError::Busy(_)) => {
-            let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, &error.to_string());
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            response
-        }
+        Err(error @ IntakeError::Busy(_)) => refuse_for_now(&error.to_string()),
         Err(error @ IntakeError::TooLarge(_)) => {
             refuse(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string())
         }
         Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
     }
-}
-
-fn refuse(status: StatusCode, reason: &str) -> Response {
-    answer(status, &serde_json::json!({ "error": reason }))
-}
-
-fn answer(status: StatusCode, body: &serde_json::Value) -> Response {
-    let body = Body::from(format!("{body}\n"));
-    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// Why a body is refused whole.
@@ -385,6 +387,142 @@ fn binary_attributes(headers: &HeaderMap) -> Option<Attributes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::door::Limits;
+    use crate::door::testing::{Server, start, status};
+    use crate::intake::{self, IntakeSource};
+    use crate::pump::Report;
+    use std::path::Path as FilePath;
+    use tokio::sync::watch;
+    use twinge_engine::Engine;
+    use twinge_platform::{Clock, Disk, ManualClock, SimulatedDisk};
+    use twinge_runner::Directive;
+    use twinge_testkit::{Kind, MadeModule};
+    use twinge_trust::VerifiedModule;
+
+    /// What a program serves, on a disk that can be filled.
+    struct World {
+        disk: SimulatedDisk,
+        service: Service,
+        _source: IntakeSource,
+    }
+
+    /// Room for a few labels.
+    const LABELS_BYTES_MAX: u64 = 500;
+
+    /// A detector that never ends where its input is negative, until it is stopped.
+    fn world() -> World {
+        let simulated = SimulatedDisk::new(1);
+        let disk: Arc<dyn Disk> = Arc::new(simulated.clone());
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::default());
+        let journal = twinge_journal::Settings::default();
+        let (intake, source) =
+            intake::open(&disk, &clock, FilePath::new("/journal"), journal).unwrap();
+        let path = FilePath::new("/labels.ndjson");
+        let labels = Labels::open_within(LABELS_BYTES_MAX, disk.as_ref(), clock, path).unwrap();
+        let deadline = Duration::from_millis(100);
+        let limits = twinge_engine::Limits { deadline, ..twinge_engine::Limits::default() };
+        let bytes = MadeModule::new(Kind::NeverEnds, "1").bytes();
+        let module = Engine::new(limits).unwrap();
+        let module = module.load(&VerifiedModule::allow_unsigned(bytes)).unwrap();
+        let wanted = [("test".to_owned(), Directive::only(&module))].into();
+        let reports = Reports::default();
+        let service = Service {
+            intake: Some(intake),
+            metrics: Metrics::default(),
+            models: Models::new(watch::channel(wanted).1, reports.clone()),
+            reports,
+            labels,
+            inferences: Inferences::default(),
+        };
+        World { disk: simulated, service, _source: source }
+    }
+
+    async fn serve(service: &Service) -> Server {
+        start(router(service.clone()), Limits::default()).await
+    }
+
+    fn row(x: f64) -> Vec<u8> {
+        let input =
+            serde_json::json!({ "name": "x", "datatype": "FP64", "shape": [1], "data": [x] });
+        serde_json::json!({ "inputs": [input] }).to_string().into()
+    }
+
+    const INFER: &str = "/v2/models/test/infer";
+
+    #[tokio::test]
+    async fn a_full_intake_asks_to_come_again() {
+        let world = world();
+        let server = serve(&world.service).await;
+        world.disk.set_capacity(world.disk.used_bytes() + 100);
+        let event = format!("{{\"x\":\"{}\"}}", "y".repeat(1000));
+        let answer = server.post("/v1/events", event.as_bytes()).await;
+        assert!(status(&answer) == 429 && answer.contains("\r\nretry-after: 1\r\n"), "{answer}");
+        world.disk.set_capacity(u64::MAX);
+        assert_eq!(status(&server.post("/v1/events", event.as_bytes()).await), 202);
+    }
+
+    #[tokio::test]
+    async fn bodies_beyond_their_bounds_are_refused() {
+        let world = world();
+        let server = serve(&world.service).await;
+        for (path, bytes_max) in [
+            ("/v1/events", BODY_BYTES_MAX),
+            ("/v1/labels", SMALL_BODY_BYTES_MAX),
+            (INFER, SMALL_BODY_BYTES_MAX),
+        ] {
+            let answer = server.post(path, &vec![b' '; bytes_max + 1]).await;
+            assert_eq!(status(&answer), 413, "{path}: {answer}");
+            assert_eq!(status(&server.post(path, &vec![b' '; bytes_max]).await), 400, "{path}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn rows_that_take_long_or_are_too_many_at_once_are_refused() {
+        let mut world = world();
+        assert_eq!(status(&serve(&world.service).await.post(INFER, &row(0.5)).await), 200);
+        world.service.inferences.patience = Duration::from_millis(10);
+        let answer = serve(&world.service).await.post(INFER, &row(-0.5)).await;
+        assert!(status(&answer) == 504 && answer.contains("in 0.01 s"), "{answer}");
+        let places = Arc::clone(&world.service.inferences.places);
+        let all = tokio::time::timeout(Duration::from_secs(20), places.acquire_many(2));
+        let _all = all.await.expect("the work ends, and gives its place back").unwrap();
+        let answer = serve(&world.service).await.post(INFER, &row(0.5)).await;
+        assert!(status(&answer) == 429 && answer.contains("\r\nretry-after: 1\r\n"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn labels_beyond_the_files_bound_are_refused_as_too_many() {
+        let server = serve(&world().service).await;
+        let mut answers = Vec::new();
+        for number in 0..10 {
+            let word = if number % 2 == 0 { "normal" } else { "anomaly" };
+            let label = format!(r#"{{"verdict_id":"a","label":"{word}","by":"ann"}}"#);
+            answers.push(server.post("/v1/labels", label.as_bytes()).await);
+        }
+        assert_eq!(status(&answers[0]), 202, "{}", answers[0]);
+        let refused = answers.iter().find(|answer| status(answer) == 507).unwrap();
+        assert!(refused.contains("move the file away"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn probes_for_everybody_keep_the_reason_to_themselves() {
+        let world = world();
+        let open = start(probes(world.service.reports.clone()), Limits::default()).await;
+        let own = serve(&world.service).await;
+        assert_eq!(status(&open.get("/livez").await), 200);
+        assert_eq!(status(&open.get("/readyz").await), 503);
+        let trouble = Some("/secret/place is full".to_owned());
+        world.service.reports.set("0", Report { trouble, ..Report::default() });
+        let (told, kept) = (own.get("/readyz").await, open.get("/readyz").await);
+        assert!(status(&told) == 503 && told.contains("/secret/place is full"), "{told}");
+        assert!(status(&kept) == 503 && !kept.contains("secret"), "{kept}");
+        world.service.reports.set("0", Report::default());
+        assert_eq!(status(&open.get("/readyz").await), 200);
+        for other in ["/metrics", "/v1/status", "/v2"] {
+            assert_eq!(status(&open.get(other).await), 404, "{other}");
+            assert_eq!(status(&own.get(other).await), 200, "{other}");
+        }
+    }
 
     fn count(kind: &'static str, body: &str) -> Result<usize, Unreadable> {
         let headers =

@@ -18,6 +18,10 @@ use twinge_platform::{Clock, Disk, DiskFile};
 pub const LABELS_OF_A_REQUEST_MAX: usize = 10_000;
 /// Labels of one file at most: their keys are held in memory.
 const LABELS_MAX: usize = 1_000_000;
+/// Bytes of one file at most, which a label that is changed to and fro fills too. That is room for the
+/// labels above: one takes 100 to 250. The file is not compacted, for the lake has copied it by its
+/// bytes, and later words would count as known there.
+const BYTES_MAX: u64 = 256 << 20;
 
 /// The way in for labels; cheap to clone.
 #[derive(Clone, Debug)]
@@ -29,6 +33,7 @@ struct Book {
     file: Box<dyn DiskFile>,
     /// Bytes of whole lines.
     committed: u64,
+    bytes_max: u64,
     /// The hash of the latest word about each thing by each person.
     known: BTreeMap<[u8; 16], [u8; 16]>,
     clock: Arc<dyn Clock>,
@@ -66,9 +71,10 @@ pub enum LabelsError {
     #[error("label number {number} is not usable: {source}")]
     Unusable { number: usize, source: LabelError },
     #[error(
-        "the file of labels holds {LABELS_MAX} of them and is full: move it away, and begin another"
+        "the file of labels, {path}, is full: a million labels or {} MiB are too many; stop the program, move the file away, and start it again",
+        BYTES_MAX >> 20
     )]
-    Full,
+    Full { path: PathBuf },
     #[error("labels cannot be written to {path}: make room, or mend the permissions")]
     Write {
         path: PathBuf,
@@ -88,6 +94,16 @@ impl Labels {
     /// Opens a file of labels. A last line without an end was torn by a crash before anyone was
     /// thanked, and is cut off.
     pub fn open(disk: &dyn Disk, clock: Arc<dyn Clock>, path: &Path) -> Result<Self, LabelsError> {
+        Self::open_within(BYTES_MAX, disk, clock, path)
+    }
+
+    /// The same, with another bound on the file's bytes.
+    pub(crate) fn open_within(
+        bytes_max: u64,
+        disk: &dyn Disk,
+        clock: Arc<dyn Clock>,
+        path: &Path,
+    ) -> Result<Self, LabelsError> {
         let error = |source| LabelsError::Write { path: path.to_owned(), source };
         let mut file = disk.open_append(path).map_err(error)?;
         let bytes = disk.read(path).map_err(error)?;
@@ -107,8 +123,9 @@ impl Labels {
             })?;
             known.insert(hash_of_key(&label.key()), hash_of_word(&label));
         }
-        let path = path.to_owned();
-        Ok(Self(Arc::new(Mutex::new(Book { path, file, committed: end as u64, known, clock }))))
+        let (path, committed) = (path.to_owned(), end as u64);
+        let book = Book { path, file, committed, bytes_max, known, clock };
+        Ok(Self(Arc::new(Mutex::new(book))))
     }
 
     /// Takes labels, all of them or none; returns when they are on disk.
@@ -142,8 +159,10 @@ impl Book {
             lines.extend(serde_json::to_vec(&line).expect("a label is texts only"));
             lines.push(b'\n');
         }
-        if self.known.len() + new.len() > LABELS_MAX {
-            return Err(LabelsError::Full);
+        let bytes = self.committed + lines.len() as u64;
+        // What is known already is thanked for also where there is no room.
+        if accepted > 0 && (bytes > self.bytes_max || self.known.len() + new.len() > LABELS_MAX) {
+            return Err(LabelsError::Full { path: self.path.clone() });
         }
         if accepted > 0 {
             let written = self.write(&lines);
@@ -252,6 +271,37 @@ mod tests {
         assert_eq!(labels.take(&two).unwrap().accepted, 1);
         assert_eq!(lines(&disk), 2);
         assert_eq!(open(&disk).take(&two).unwrap().known, 1);
+    }
+
+    #[test]
+    fn a_label_that_is_changed_to_and_fro_fills_a_file_and_no_disk() {
+        const BYTES_MAX: u64 = 2000;
+        let disk = SimulatedDisk::new(9);
+        let open = || {
+            let clock = Arc::new(ManualClock::new(0));
+            Labels::open_within(BYTES_MAX, &disk, clock, Path::new(PATH)).unwrap()
+        };
+        let words = ["anomaly", "normal"].map(|word| {
+            read(format!(r#"{{"verdict_id":"a","label":"{word}","by":"ann"}}"#).as_bytes()).unwrap()
+        });
+        let labels = open();
+        let mut taken = 0;
+        let refused = loop {
+            match labels.take(&words[taken % 2]) {
+                Ok(noted) => taken += noted.accepted,
+                Err(error) => break error,
+            }
+            assert!(taken < 1000, "nothing stops it");
+        };
+        assert!(taken > 10 && matches!(refused, LabelsError::Full { .. }), "{taken}: {refused}");
+        assert!(disk.used_bytes() <= BYTES_MAX && lines(&disk) == taken);
+        // The last word counts, and is known also after a start.
+        for labels in [labels, open()] {
+            assert_eq!(labels.take(&words[(taken - 1) % 2]).unwrap().known, 1);
+            assert!(labels.take(&words[taken % 2]).is_err());
+        }
+        disk.rename(Path::new(PATH), Path::new("/state/old.ndjson")).unwrap();
+        assert_eq!(open().take(&words[taken % 2]).unwrap().accepted, 1);
     }
 
     #[test]

@@ -11,11 +11,13 @@
 //! what a single program adds.
 #![forbid(unsafe_code)]
 
+mod answer;
 pub mod assembly;
 mod chain;
 pub mod detectors;
 pub mod device;
 pub mod document;
+pub mod door;
 pub mod drift;
 pub mod follower;
 pub mod http;

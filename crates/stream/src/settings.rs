@@ -242,14 +242,20 @@ impl Settings {
 
     /// Rights are given to devices, over HTTP.
     #[cfg(feature = "adls")]
-    pub fn give_rights(&mut self, desk: DeskPlan) -> anyhow::Result<()> {
-        if self.listen.is_none() {
-            bail!(
-                "devices ask for rights over HTTP: give --listen with an address such as 127.0.0.1:8080"
-            );
-        }
+    pub fn give_rights(&mut self, desk: DeskPlan) {
         self.desk = Some(desk);
-        Ok(())
+    }
+
+    /// The input of a program that gives rights and is told nothing else: a file that stays empty.
+    #[cfg(feature = "adls")]
+    fn no_events(&self) -> Option<Input> {
+        self.desk.as_ref().map(|_| Input::Follow("/dev/null".into()))
+    }
+
+    #[cfg(not(feature = "adls"))]
+    #[expect(clippy::unused_self, reason = "as with the feature `adls`")]
+    fn no_events(&self) -> Option<Input> {
+        None
     }
 
     /// A key of a table that the program reads itself, which is left without it.
@@ -428,7 +434,9 @@ impl Settings {
         }
         let replay = self.replay.clone().map(Input::Replay);
         let file = replay.or_else(|| self.follow.clone().map(Input::Follow));
-        file.or_else(|| self.listen.map(|_| Input::Pushed)).or_else(|| defaults.input.clone())
+        file.or_else(|| self.listen.map(|_| Input::Pushed))
+            .or_else(|| defaults.input.clone())
+            .or_else(|| self.no_events())
     }
 
     /// The plan that the settings describe, once the whole was checked.

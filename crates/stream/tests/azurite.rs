@@ -22,7 +22,7 @@ use twinge_registry::{
 use twinge_rollout::Report;
 use twinge_stream::assembly::{DetectorPlan, Input, Origin, Plan};
 use twinge_stream::device::{DeviceIdentity, DevicePlan};
-use twinge_stream::http::serve;
+use twinge_stream::door::{Limits, serve};
 use twinge_stream::metrics::Metrics;
 use twinge_stream::pump::Settings;
 use twinge_stream::rights::{Asking, Desk, DeskPlan, Rights, RightsPlan, open_store};
@@ -70,6 +70,7 @@ impl World {
             settings: settings.clone(),
             hierarchical: false,
             lifetime: Duration::from_hours(24),
+            listen: "127.0.0.1:0".parse().unwrap(),
         };
         let clock = ManualClock::new(SystemClock::new().now_ms());
         let metrics = Metrics::default();
@@ -156,7 +157,12 @@ async fn host(desk: &Desk) -> (String, CancellationToken) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
-    drop(TaskTracker::new().spawn(serve(listener, desk.clone().router(), stop.clone())));
+    drop(TaskTracker::new().spawn(serve(
+        listener,
+        desk.clone().router(),
+        Limits::default(),
+        stop.clone(),
+    )));
     (url, stop)
 }
 

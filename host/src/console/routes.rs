@@ -18,6 +18,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use twinge_stream::door::{self, Limits, refuse_other_names};
 use twinge_stream::intake::{Incoming, Intake, IntakeError};
 use twinge_stream::pump::Reports;
 
@@ -42,15 +43,16 @@ pub(super) struct Door {
 
 /// Serves until `stop` is cancelled.
 pub(super) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
-    let served = async {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        axum::serve(listener, router)
-            .with_graceful_shutdown(async move { stop.cancelled().await })
-            .await
-    };
-    // The stream of events does not end with the console.
-    if let Err(error) = served.await {
-        tracing::error!(%error, "the console is not served any more");
+    let taken_over = listener
+        .local_addr()
+        .and_then(|address| Ok((tokio::net::TcpListener::from_std(listener)?, address)));
+    match taken_over {
+        Ok((listener, address)) => {
+            let router = refuse_other_names(router, address);
+            door::serve(listener, router, Limits::default(), stop).await;
+        }
+        // The stream of events does not end with the console.
+        Err(error) => tracing::error!(%error, "the console is not served"),
     }
 }
 
@@ -141,7 +143,9 @@ async fn events(State(door): State<Door>, headers: HeaderMap, body: Bytes) -> Re
                 .into_response()
         }
         Err(error @ IntakeError::Busy(_)) => {
-            refuse(StatusCode::TOO_MANY_REQUESTS, &error.to_string())
+            let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, &error.to_string());
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            response
         }
         Err(error @ IntakeError::TooLarge(_)) => {
             refuse(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string())

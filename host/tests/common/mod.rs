@@ -169,32 +169,46 @@ pub fn finish(command: &mut Command) -> Output {
 pub struct Running {
     child: Child,
     pub address: String,
+    /// What else it serves at.
+    pub others: Vec<String>,
 }
 
 impl Running {
     /// Starts a host that listens, and waits for its address.
     pub fn listening(command: &mut Command) -> Self {
-        let mut child =
-            command.args(["--listen", "127.0.0.1:0"]).stderr(Stdio::piped()).spawn().unwrap();
+        Self::serving(command.args(["--listen", "127.0.0.1:0"]), &["serving HTTP"])
+    }
+
+    /// Starts a host and waits until it has said each of these, with an address; its own is the last.
+    pub fn serving(command: &mut Command, words: &[&str]) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
-        let address = loop {
-            line.clear();
-            assert!(log.read_line(&mut line).unwrap() > 0, "the host ended before it listened");
-            let Ok(entry) = serde_json::from_str::<Value>(&line) else { continue };
-            let message = entry["fields"]["message"].as_str().unwrap_or_default();
-            if message.starts_with("serving HTTP") {
-                break entry["fields"]["address"].as_str().unwrap().to_owned();
-            }
-        };
+        let mut others = Vec::new();
+        for words in words {
+            others.push(loop {
+                line.clear();
+                assert!(log.read_line(&mut line).unwrap() > 0, "the host ended before it served");
+                let Ok(entry) = serde_json::from_str::<Value>(&line) else { continue };
+                let fields = &entry["fields"];
+                if fields["message"].as_str().is_some_and(|message| message.starts_with(words)) {
+                    break fields["address"].as_str().unwrap_or_default().to_owned();
+                }
+            });
+        }
         // The rest of the log is read so that the host never waits for a full pipe.
         std::thread::spawn(move || log.lines().for_each(drop));
-        Self { child, address }
+        Self { child, address: others.pop().unwrap_or_default(), others }
     }
 
     /// Starts a host that ends by itself.
     pub fn replaying(command: &mut Command) -> Self {
-        Self { child: command.stderr(Stdio::null()).spawn().unwrap(), address: String::new() }
+        let child = command.stderr(Stdio::null()).spawn().unwrap();
+        Self { child, address: String::new(), others: Vec::new() }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGKILL, at once; false when it had ended already.
@@ -228,6 +242,24 @@ impl Drop for Running {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Sockets on which a process of this machine listens, whatever their addresses.
+pub fn listeners(process: u32) -> usize {
+    let own: Vec<String> = fs::read_dir(format!("/proc/{process}/fd"))
+        .unwrap()
+        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+        .map(|target| target.display().to_string())
+        .collect();
+    let tables = ["tcp", "tcp6"]
+        .map(|name| fs::read_to_string(format!("/proc/{process}/net/{name}")).unwrap_or_default());
+    // The fourth column is the state, 0A for one that listens; the tenth the number of the socket.
+    let listens = |line: &&str| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        columns.get(3) == Some(&"0A")
+            && columns.get(9).is_some_and(|inode| own.contains(&format!("socket:[{inode}]")))
+    };
+    tables.iter().flat_map(|table| table.lines()).filter(listens).count()
 }
 
 /// Waits for a condition, with a bound.

@@ -2,20 +2,22 @@
 # option IoT Hub as the way up.
 locals {
   rights_programs = var.programs == null ? {} : { this = var.programs }
-  port            = 8080
+  port            = 8081
 
-  # A host that takes no events: it follows a file that stays empty, so POST /v1/events is answered with 404.
+  # A host that takes no events: it follows a file that stays empty. What it serves beside rights (labels, status,
+  # metrics, the model endpoint) it serves to itself alone; the image would serve that to all who reach it.
   rights_variables = {
-    AZURE_CLIENT_ID           = var.identity.client_id
-    TWINGE_CHANNEL            = var.channel
-    TWINGE_DETECTOR           = var.detector
-    TWINGE_DEVICE_RIGHTS      = var.registry_url
-    TWINGE_DEVICE_RIGHTS_DAYS = tostring(var.rights_days)
-    TWINGE_FOLLOW             = "/dev/null"
-    TWINGE_LISTEN             = "0.0.0.0:${local.port}"
-    TWINGE_REGISTRY           = var.registry_url
-    TWINGE_STATE              = "/state"
-    TWINGE_TRUST              = "/etc/twinge/trust-root"
+    AZURE_CLIENT_ID             = var.identity.client_id
+    TWINGE_CHANNEL              = var.channel
+    TWINGE_DETECTOR             = var.detector
+    TWINGE_DEVICE_RIGHTS        = var.registry_url
+    TWINGE_DEVICE_RIGHTS_DAYS   = tostring(var.rights_days)
+    TWINGE_DEVICE_RIGHTS_LISTEN = "0.0.0.0:${local.port}"
+    TWINGE_FOLLOW               = "/dev/null"
+    TWINGE_LISTEN               = "127.0.0.1:8080"
+    TWINGE_REGISTRY             = var.registry_url
+    TWINGE_STATE                = "/state"
+    TWINGE_TRUST                = "/etc/twinge/trust-root"
   }
 }
 

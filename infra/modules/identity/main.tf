@@ -23,6 +23,8 @@ locals {
     reports = "((${local.writes}) OR (${local.path} StringLike 'fleet/*')) AND (${local.deletes})"
     # Reads everything, writes everything but reports and roots of trust, deletes nothing.
     publish = "((${local.writes}) OR (${local.path} StringNotLike 'fleet/*' AND ${local.path} StringNotLike 'trust/*')) AND (${local.deletes})"
+    # Reads and writes everything, deletes nothing.
+    keeps = "(${local.deletes})"
     # Reads everything, writes datasets, deletes nothing.
     datasets = "((${local.writes}) OR (${local.path} StringLike '_datasets/*')) AND (${local.deletes})"
     # Reads everything, writes datasets and what people say of verdicts, deletes nothing.
@@ -92,11 +94,15 @@ locals {
       verdicts     = { role = local.receiver, scope = var.hub_ids["verdicts"], condition = null }
       dead-letters = { role = local.receiver, scope = var.hub_ids["dead-letters"], condition = null }
       alerts       = { role = local.receiver, scope = var.hub_ids["alerts"], condition = null }
-      registry     = { role = local.contributor, scope = var.container_ids["registry"], condition = null }
+      # They begin roots of trust, publish and promote, and run a host on their own machine, which reports.
+      registry = { role = local.contributor, scope = var.container_ids["registry"], condition = "keeps" }
       # They label by a host on their own machine, and retrain by hand (docs/deployment.md).
-      lake   = { role = local.contributor, scope = var.container_ids["lake"], condition = "labels" }
+      lake = { role = local.contributor, scope = var.container_ids["lake"], condition = "labels" }
+      # Pushing is all that they do there: no settings of the registry, no tokens.
       images = { role = "AcrPush", scope = var.image_registry_id, condition = null }
-      keys   = { role = "Key Vault Secrets Officer", scope = var.vault_id, condition = null }
+      # They put the two keys in and renew them. Of the vault's other secrets, and of the vault, they see nothing.
+      retrainer-key = { role = "Key Vault Secrets Officer", scope = local.retrainer_key, condition = null }
+      promoter-key  = { role = "Key Vault Secrets Officer", scope = local.promoter_key, condition = null }
     },
     var.has_site ? { site = { role = local.contributor, scope = var.site_container_id, condition = null } } : {},
   )

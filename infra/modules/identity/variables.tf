@@ -126,7 +126,7 @@ variable "promoter_key_secret" {
 
 variable "operators" {
   type        = map(string)
-  description = "People and groups who operate this, by a name for each: object ids. They send test events, read verdicts, label them, publish modules, push images and put keys into the vault."
+  description = "People and groups who operate this, by a name for each: object ids. They send test events, read verdicts, label them, publish modules, push images and put the two signing keys into the vault."
   default     = {}
 
   validation {

@@ -19,6 +19,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
@@ -40,7 +41,7 @@ const TOGETHER: (u32, f64) = (200, 25.0);
 /// Requests of one device.
 const ALONE: (u32, f64) = (5, 1.0 / 60.0);
 
-/// What rights a host gives.
+/// What rights a host gives, and where.
 #[derive(Clone, Debug)]
 pub struct DeskPlan {
     /// The registry that they are for, and what they are made by.
@@ -49,6 +50,8 @@ pub struct DeskPlan {
     pub hierarchical: bool,
     /// For how long they are given.
     pub lifetime: Duration,
+    /// Where devices ask for them; nothing else is served there but whether the host is well.
+    pub listen: SocketAddr,
 }
 
 /// Gives rights to enrolled devices; cheap to clone.
@@ -147,7 +150,7 @@ impl Desk {
         self.0.issuer.address()
     }
 
-    /// The routes, to be served beside others.
+    /// The routes.
     pub fn router(self) -> Router {
         Router::new()
             .route(CHALLENGE_PATH, get(challenge))
@@ -328,6 +331,7 @@ impl Desk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::door::Limits;
     use twinge_platform::{ManualClock, RealDisk};
     use twinge_registry::{AdlsCredential, Secret};
     use twinge_testkit::Keys;
@@ -354,6 +358,7 @@ mod tests {
             settings: AdlsSettings::new(ADDRESS, credential).unwrap(),
             hierarchical: false,
             lifetime: Duration::from_hours(24),
+            listen: "127.0.0.1:0".parse().unwrap(),
         };
         let (clock, metrics) = (ManualClock::default(), Metrics::default());
         let desk = Desk::open(&plan, trust, Arc::new(clock.clone()), metrics.clone()).unwrap();
@@ -461,7 +466,7 @@ mod tests {
         let url = format!("http://{}{RIGHTS_PATH}", listener.local_addr().unwrap());
         let stop = tokio_util::sync::CancellationToken::new();
         let router = world.desk.clone().router();
-        let serving = crate::http::serve(listener, router, stop.clone());
+        let serving = crate::door::serve(listener, router, Limits::default(), stop.clone());
         let server = tokio_util::task::TaskTracker::new().spawn(serving);
         let client =
             reqwest::Client::builder().tls_certs_only([]).no_proxy().build().expect("a client");
@@ -478,6 +483,6 @@ mod tests {
         assert!(told.contains("twinge_device_rights_total{result=\"given\"} 1"), "{told}");
         assert!(told.contains("twinge_device_rights_total{result=\"malformed\"} 2"), "{told}");
         stop.cancel();
-        server.await.unwrap().unwrap();
+        server.await.unwrap();
     }
 }

@@ -275,7 +275,8 @@ mod tests {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let url = format!("http://{}", listener.local_addr().unwrap());
             let stop = CancellationToken::new();
-            let serving = crate::http::serve(listener, router, stop.clone());
+            let serving =
+                crate::door::serve(listener, router, crate::door::Limits::default(), stop.clone());
             drop(tokio_util::task::TaskTracker::new().spawn(serving));
             let state = tempfile::tempdir().unwrap();
             Self { state, clock: ManualClock::new(1_000_000), url, asked, stop }
