@@ -35,7 +35,7 @@ pub struct Registry {
 }
 
 /// Who writes a channel document, on whose word they build, and for how long it holds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Author<'a> {
     /// The key that signs.
     pub key: &'a SigningKey,
@@ -46,6 +46,10 @@ pub struct Author<'a> {
     /// How long the new document is believed, in milliseconds.
     pub lifetime_ms: i64,
     /// What is known of the document that is built on. The storage may hold an old one, and a
+    /// The newest document by a promoter that is known. A retrainer's is not built on where it
+    /// repeats an older one, whatever its own serial: a promoter's signature would bring that
+    /// champion back.
+    pub promoted: Option<Channel>,
     /// signature would make it new again.
     pub known: KnownSerial,
 }
@@ -186,6 +190,20 @@ pub enum RegistryError {
         /// The serial that was seen.
         seen: u64,
         /// The serial that lies there.
+    /// The document that lies there carries a promoter's word that is older than one that was seen.
+    #[error(
+        "build on {path}: what acts by it is the promoter's choice of serial {found}, and serial \
+         {seen} was chosen since; somebody with a retrainer's key put it back: restate the channel \
+         with the champion that is meant, and revoke that key"
+    )]
+    BehindPromoted {
+        /// The object.
+        path: String,
+        /// The serial of the newest document by a promoter that was seen.
+        seen: u64,
+        /// That of the one which is carried along; zero where there is none.
+        found: u64,
+    },
         found: u64,
     },
     /// The document changed since it was looked at.
@@ -571,7 +589,7 @@ impl Registry {
             let base = current.as_ref().map(|(_, channel)| channel).or(blank.as_ref());
             let base = base.ok_or_else(missing)?;
             // What is not there cannot be old; devices refuse a serial that begins anew.
-            if current.is_some() {
+            if let Some((envelope, _)) = &current {
                 author.known.check(&path, base.serial)?;
             }
             let Some(next) = step(base)? else { return Ok(Decision::Keep(base.clone())) };
@@ -582,6 +600,7 @@ impl Registry {
         .await
     }
 
+                author.check_promoted(&path, &view, envelope)?;
     /// For what is usually not there. Creating first also makes durable what a crashed writer
     /// left, before anything points at it.
     pub(crate) async fn create_or_settle(
@@ -663,6 +682,24 @@ impl Author<'_> {
             endorsement: self.endorsement(&next, current),
             ..next
         };
+    /// Refuses what a device would refuse that saw the newest document by a promoter.
+    fn check_promoted(
+        &self,
+        path: &StorePath,
+        view: &ChannelView,
+        envelope: &Envelope,
+    ) -> Result<(), RegistryError> {
+        let Some(promoted) = &self.promoted else { return Ok(()) };
+        let path = || path.to_string();
+        match view.check_follows(envelope, self.keyring, promoted) {
+            Ok(()) => Ok(()),
+            Err(Refusal::OlderPromotion { seen, found }) => {
+                Err(RegistryError::BehindPromoted { path: path(), seen, found })
+            }
+            Err(source) => Err(RegistryError::NotGenuine { path: path(), source }),
+        }
+    }
+
         let envelope = next.sign(self.key);
         let view = ChannelView::new(next.detector.clone(), next.channel.clone());
         // A newcomer is the device that is hardest to convince.

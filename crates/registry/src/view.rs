@@ -130,6 +130,17 @@ pub enum Refusal {
 
 impl ChannelView {
     /// The view of a device that has accepted nothing yet.
+    /// What acts by it is what a promoter chose before the newest choice that is known.
+    #[error(
+        "accept channel: what acts by it was chosen by serial {found}, and {seen} came since; have \
+         a promoter restate it"
+    )]
+    OlderPromotion {
+        /// The serial of the newest document by a promoter that is known.
+        seen: u64,
+        /// The serial of the promoter's document in it; zero where there is none.
+        found: u64,
+    },
     pub fn new(detector: Name, channel: Name) -> Self {
         Self { detector, channel, accepted: None }
     }
@@ -222,6 +233,21 @@ impl ChannelView {
         let channel = Channel::from_json(&verified.payload).map_err(Refusal::Malformed)?;
         if (&channel.detector, &channel.channel) != (&self.detector, &self.channel) {
             return Err(Refusal::OtherChannel {
+    /// Whether a device that has accepted `promoted`, a promoter's document, would let this one
+    /// change what acts; serials and times apart.
+    pub(crate) fn check_follows(
+        &self,
+        envelope: &Envelope,
+        keyring: &Keyring,
+        promoted: &Channel,
+    ) -> Result<(), Refusal> {
+        let opened = self.open(envelope, keyring)?;
+        let seen = promoted.serial;
+        let view = Self { accepted: Some(promoted.clone()), ..self.clone() };
+        view.check_authority(&opened, seen, None)
+            .map_err(|_why| Refusal::OlderPromotion { seen, found: opened.promoted() })
+    }
+
                 expected: format!("{}/{}", self.detector, self.channel),
                 found: format!("{}/{}", channel.detector, channel.channel),
             });

@@ -35,7 +35,8 @@ fn keyring() -> Keyring {
 }
 
 fn author<'a>(key: &'a SigningKey, keyring: &'a Keyring) -> Author<'a> {
-    Author { key, keyring, now_ms: NOW_MS, lifetime_ms: 1000, known: KnownSerial::Nothing }
+    let known = KnownSerial::Nothing;
+    Author { key, keyring, now_ms: NOW_MS, lifetime_ms: 1000, known, promoted: None }
 }
 
 fn name(text: &str) -> Name {
@@ -213,6 +214,61 @@ async fn nobody_signs_on_top_of_a_forged_channel() {
     let restated = registry.restate(&restated, &author(&key, &keyring)).await.unwrap();
     assert_eq!(restated.serial, 2);
     publish(&registry, 2).await.unwrap();
+}
+
+/// A retrainer's document of a greater serial that repeats what a promoter has left: devices refuse
+/// it, and so does whoever would sign it anew.
+#[tokio::test]
+async fn nobody_signs_an_older_champion_anew() {
+    let (store, registry) = memory();
+    publish(&registry, 1).await.unwrap();
+    promote(&registry, 1).await.unwrap();
+    let (older, _) = document(&registry).await.unwrap();
+    publish(&registry, 2).await.unwrap();
+    let newer = promote(&registry, 2).await.unwrap();
+    let (_, keyring) = (promoter(), keyring());
+    let stolen = retrainer();
+    let place = path("channels/pump/stable.json");
+    let put = async |document: Channel| {
+        let etag = store.get(&place).await.unwrap().unwrap().etag;
+        store.replace(&place, &document.sign(&stolen).to_json(), &etag).await.unwrap();
+    };
+    let repeated = Channel::from_json(older.payload_unverified()).unwrap();
+    let found = repeated.serial;
+    let (serial, expires_ms) = (newer.serial + 5, NOW_MS + 99_999);
+    let blank = Channel { serial, expires_ms, ..Channel::new(name("pump"), name("stable")) };
+    let older = Channel { serial, expires_ms, endorsement: Some(older), ..repeated };
+    let (key, seen) = (promoter(), newer.serial);
+    let author = Author { promoted: Some(newer.clone()), ..author(&key, &keyring) };
+    let (detector, stable) = (name("pump"), name("stable"));
+    for (document, told) in [(older, found), (blank, 0)] {
+        put(document).await;
+        let refused = [
+            registry.renew(&detector, &stable, &author).await,
+            registry.hold(&detector, &stable, Some("wait"), &author).await,
+            registry.rollback(&detector, &stable, &digest(1), None, &author).await,
+        ];
+        for refused in refused {
+            let Err(RegistryError::BehindPromoted { seen: newest, found, .. }) = &refused else {
+                panic!("{refused:?}")
+            };
+            assert_eq!((*newest, *found), (seen, told));
+            assert!(refused.unwrap_err().to_string().contains("restate the channel"));
+        }
+        assert_eq!(document_serial(&registry).await, serial, "nothing was written");
+    }
+    // The way out, and what a retrainer may do stays possible.
+    let champion = newer.champion.clone();
+    let meant = Channel { champion, ..Channel::new(detector.clone(), stable.clone()) };
+    let restated = registry.restate(&meant, &author).await.unwrap();
+    assert!(restated.serial > serial);
+    let author = Author { promoted: Some(restated), ..author };
+    publish(&registry, 3).await.unwrap();
+    registry.renew(&detector, &stable, &author).await.unwrap();
+}
+
+async fn document_serial(registry: &Registry) -> u64 {
+    document(registry).await.expect("a channel").1.serial
 }
 
 #[tokio::test]

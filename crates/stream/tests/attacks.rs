@@ -91,6 +91,7 @@ impl World {
             now_ms: self.now_ms,
             lifetime_ms: LIFETIME_MS,
             known: KnownSerial::Nothing,
+            promoted: None,
         }
     }
 
