@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use serde_json::Value;
 use twinge_registry::{
-    Author, Channel, ChannelView, Directory, Etag, KnownSerial, MemoryStore, Metadata, Name,
-    Object, Refusal, Registry, RegistryError, Store, StoreError, StorePath, Target,
-    TransitionError,
+    Author, Channel, ChannelView, DOCUMENT_BYTES_MAX, Directory, Etag, KnownSerial,
+    MODULE_BYTES_MAX, MemoryStore, Metadata, Name, Object, REPORT_BYTES_MAX, Refusal, Registry,
+    RegistryError, Store, StoreError, StorePath, Target, TransitionError,
 };
 use twinge_rollout::{Gate, Policy};
 use twinge_trust::{
@@ -318,6 +318,53 @@ async fn a_fetched_module_is_the_one_asked_for() {
     registry.fetch(&digest(1), &keyring()).await.unwrap();
 }
 
+/// Each reader says how much it takes, whatever the storage holds.
+#[tokio::test]
+async fn what_is_larger_than_its_kind_is_refused_before_it_is_looked_at() {
+    let (store, registry) = memory();
+    let (_, _, root) = first_root();
+    let document = DOCUMENT_BYTES_MAX as usize;
+    let module = (format!("modules/{}.wasm", digest(1)), MODULE_BYTES_MAX as usize);
+    let statement = (format!("modules/{}.json", digest(2)), document);
+    store.create(&path(&format!("modules/{}.wasm", digest(2))), &self::module(2)).await.unwrap();
+    for (place, bytes_max) in [
+        ("channels/pump/stable.json".to_owned(), document),
+        ("trust/2.root.json".to_owned(), document),
+        ("fleet/pump/d7.json".to_owned(), REPORT_BYTES_MAX),
+        module,
+        statement,
+    ] {
+        store.create(&path(&place), &vec![b' '; bytes_max + 1]).await.unwrap();
+        let outcome = match place.split('/').next().unwrap() {
+            "channels" => registry.channel(&name("pump"), &name("stable")).await.map(drop),
+            "trust" => registry.newest_root(&root).await.map(drop),
+            "fleet" => registry.report(&name("pump"), "d7").await.map(drop),
+            _ if place.ends_with("wasm") => registry.fetch(&digest(1), &keyring()).await.map(drop),
+            _ => registry.fetch(&digest(2), &keyring()).await.map(drop),
+        };
+        let error = outcome.unwrap_err().to_string();
+        for part in [&place, &(bytes_max + 1).to_string(), &bytes_max.to_string()] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+    // A promoter writes over it.
+    let champion = Some(target(1));
+    let meant = Channel { champion, ..Channel::new(name("pump"), name("stable")) };
+    let (key, keyring) = (promoter(), keyring());
+    registry.restate(&meant, &author(&key, &keyring)).await.unwrap();
+    assert_eq!(document_serial(&registry).await, 1);
+    // Nor is written what nobody could read.
+    let (store, registry) = memory();
+    let key = retrainer();
+    let large = vec![0; MODULE_BYTES_MAX as usize + 1];
+    let digest = Digest::of(&large);
+    let module_bytes = large.len() as u64;
+    let said = Statement { module_digest: digest, module_bytes, ..self::statement(3) };
+    let error = registry.put(&large, &said.sign(&key), &keyring).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Store(StoreError::TooLarge { .. })), "{error}");
+    assert!(store.list("").await.unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn a_second_statement_adds_signatures_or_is_refused() {
     let (_, registry) = memory();
@@ -388,14 +435,19 @@ async fn a_rollout_goes_through_its_stages_and_a_retrainer_cannot_steer_it() {
     assert_eq!(withdraw(&registry, 2).await.unwrap().challenger, None);
 }
 
+fn first_root() -> (SigningKey, Root, TrustedRoot) {
+    let key = SigningKey::from_seed([9; 32]);
+    let keys = vec![TrustedKey::new(key.public(), &[Role::Root], "")];
+    let keyring = Keyring::new(keys).expect("one key");
+    let root = Root { version: 1, expires_ms: 1, threshold: 1, keyring };
+    let first = TrustedRoot::anchor(root.sign(&[&key])).expect("it signed itself");
+    (key, root, first)
+}
+
 #[tokio::test]
 async fn a_root_is_followed_step_by_step() {
     let (store, registry) = memory();
-    let key = SigningKey::from_seed([9; 32]);
-    let keys = vec![TrustedKey::new(key.public(), &[Role::Root], "")];
-    let keyring = Keyring::new(keys).unwrap();
-    let mut root = Root { version: 1, expires_ms: 1, threshold: 1, keyring };
-    let first = TrustedRoot::anchor(root.sign(&[&key])).unwrap();
+    let (key, mut root, first) = first_root();
     let mut newest = first.clone();
     for _ in 0..3 {
         root = root.next(1).unwrap();
@@ -457,8 +509,12 @@ impl FailingStore {
 
 #[async_trait]
 impl Store for FailingStore {
-    async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError> {
-        self.pass(self.inner.get(path)).await
+    async fn get_within(
+        &self,
+        path: &StorePath,
+        bytes_max: u64,
+    ) -> Result<Option<Object>, StoreError> {
+        self.pass(self.inner.get_within(path, bytes_max)).await
     }
     async fn create_with(
         &self,

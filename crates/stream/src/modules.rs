@@ -9,7 +9,10 @@ use std::sync::Arc;
 use thiserror::Error;
 use twinge_engine::{Engine, LoadError, Module};
 use twinge_registry::file::{FileError, read_signed};
-use twinge_registry::{Directory, Refusal, Registry, RegistryError, Store, StoreError, StorePath};
+use twinge_registry::{
+    DOCUMENT_BYTES_MAX, Directory, MODULE_BYTES_MAX, Refusal, Registry, RegistryError, Store,
+    StoreError, StorePath,
+};
 use twinge_trust::{Digest, Envelope, TrustError, VerifiedModule};
 
 /// Why a module cannot be run.
@@ -195,7 +198,7 @@ impl ModuleCache {
         let verified = registry.fetch(digest, &self.trust.keyring()).await?;
         let registry = Some((registry.clone(), Arc::clone(store)));
         let module = self.load_either(&verified, registry.as_ref()).await?;
-        let statement = store.get(&path(digest, "json")?).await?;
+        let statement = store.get_within(&path(digest, "json")?, DOCUMENT_BYTES_MAX).await?;
         let envelope = statement.and_then(|object| Envelope::from_json(&object.bytes).ok());
         self.keep(&verified, envelope.as_ref()).await?;
         Ok(module)
@@ -297,11 +300,12 @@ impl ModuleCache {
     }
 
     async fn kept(&self, digest: &Digest) -> Result<Option<VerifiedModule>, ModuleError> {
-        let Some(object) = self.store.get(&path(digest, "wasm")?).await? else { return Ok(None) };
+        let found = self.store.get_within(&path(digest, "wasm")?, MODULE_BYTES_MAX).await?;
+        let Some(object) = found else { return Ok(None) };
         if Digest::of(&object.bytes) != *digest {
             return Ok(None);
         }
-        let statement = self.store.get(&path(digest, "json")?).await?;
+        let statement = self.store.get_within(&path(digest, "json")?, DOCUMENT_BYTES_MAX).await?;
         let envelope = statement.and_then(|object| Envelope::from_json(&object.bytes).ok());
         match envelope {
             Some(envelope) => {
@@ -317,4 +321,16 @@ impl ModuleCache {
 
 fn path(digest: &Digest, extension: &str) -> Result<StorePath, StoreError> {
     StorePath::new(&format!("modules/{digest}.{extension}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinge_engine::Limits;
+
+    /// What a registry may hold, an engine takes, and nothing beyond.
+    #[test]
+    fn registries_and_engines_agree_on_the_size_of_modules() {
+        assert_eq!(Limits::default().module_bytes_max as u64, MODULE_BYTES_MAX);
+    }
 }
