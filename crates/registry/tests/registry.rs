@@ -226,8 +226,7 @@ async fn nobody_signs_an_older_champion_anew() {
     let (older, _) = document(&registry).await.unwrap();
     publish(&registry, 2).await.unwrap();
     let newer = promote(&registry, 2).await.unwrap();
-    let (_, keyring) = (promoter(), keyring());
-    let stolen = retrainer();
+    let (keyring, stolen) = (keyring(), retrainer());
     let place = path("channels/pump/stable.json");
     let put = async |document: Channel| {
         let etag = store.get(&place).await.unwrap().unwrap().etag;
