@@ -1,7 +1,7 @@
 //! Modules from a file or a registry, kept in a cache so that a restart needs neither.
 
 #[cfg(feature = "compiler")]
-use crate::own_code::OwnCode;
+use crate::own_code::{CompileError, OwnCode};
 use crate::trust::Trust;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,16 @@ pub enum ModuleError {
         /// Why.
         #[source]
         source: LoadError,
+    },
+    /// It is too much to compile here.
+    #[cfg(feature = "compiler")]
+    #[error("module {digest} is refused, for it cannot be compiled within bounds")]
+    Compile {
+        /// The module.
+        digest: Digest,
+        /// What was too much.
+        #[source]
+        source: CompileError,
     },
     /// The cache.
     #[error("module cache is not usable")]
@@ -252,7 +262,7 @@ impl ModuleCache {
 
     async fn load(&mut self, verified: &VerifiedModule) -> Result<Module, ModuleError> {
         let digest = verified.digest();
-        let module = match self.load_own(verified).await {
+        let module = match self.load_own(verified).await? {
             Some(module) => module,
             None => {
                 self.engine.load(verified).map_err(|source| ModuleError::Load { digest, source })?
@@ -263,15 +273,23 @@ impl ModuleCache {
     }
 
     #[cfg(feature = "compiler")]
-    async fn load_own(&self, verified: &VerifiedModule) -> Option<Module> {
-        self.own.as_ref()?.load(&self.engine, verified).await
+    async fn load_own(&self, verified: &VerifiedModule) -> Result<Option<Module>, ModuleError> {
+        match &self.own {
+            Some(own) => own.load(&self.engine, verified).await,
+            None => Ok(None),
+        }
     }
 
     /// A build that compiles nothing keeps nothing.
     #[cfg(not(feature = "compiler"))]
-    #[expect(clippy::unused_self, clippy::unused_async, reason = "the shape it has elsewhere")]
-    async fn load_own(&self, _: &VerifiedModule) -> Option<Module> {
-        None
+    #[expect(
+        clippy::unused_self,
+        clippy::unused_async,
+        clippy::unnecessary_wraps,
+        reason = "the shape it has elsewhere"
+    )]
+    async fn load_own(&self, _: &VerifiedModule) -> Result<Option<Module>, ModuleError> {
+        Ok(None)
     }
 
     async fn keep(
