@@ -4,16 +4,14 @@
 //!
 //! An action may happen again after a crash, for the same finding: its id tells.
 
+use crate::command::CommandLine;
 use crate::topics::{Template, TopicError};
 use async_trait::async_trait;
 use serde::Deserialize;
 use std::collections::HashMap;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use twinge_contract::verdict::Severity;
@@ -43,6 +41,9 @@ pub(crate) struct ActionSettings {
     /// A program and its arguments; it gets the finding on standard input.
     #[serde(default)]
     command: Vec<String>,
+    /// Variables that the program gets beside `TWINGE_...` and those that every program does.
+    #[serde(default)]
+    environment: Vec<String>,
     /// A topic of the broker under `[mqtt]`.
     topic: Option<String>,
     /// What is published there; the finding, where nothing is said.
@@ -80,7 +81,7 @@ pub(crate) struct Action {
 
 #[derive(Clone, Debug)]
 enum Deed {
-    Run(Vec<Template>),
+    Run(CommandLine),
     Publish { topic: Template, payload: Option<Template> },
 }
 
@@ -152,6 +153,10 @@ impl Action {
         let deed = match (&settings.command[..], &settings.topic) {
             ([], Some(topic)) => {
                 anyhow::ensure!(has_broker, "[[action]] topic needs a broker: add [mqtt]");
+                anyhow::ensure!(
+                    settings.environment.is_empty(),
+                    "[[action]] environment goes with command; nothing else has variables"
+                );
                 let payload = settings.payload.as_ref().map(template).transpose()?;
                 Deed::Publish { topic: template(topic)?, payload }
             }
@@ -160,7 +165,7 @@ impl Action {
                     settings.payload.is_none(),
                     "[[action]] payload goes with topic; a command gets the finding on standard input"
                 );
-                Deed::Run(settings.command.iter().map(template).collect::<Result<_, _>>()?)
+                Deed::Run(CommandLine::new(&settings.command, &settings.environment, template)?)
             }
             _ => anyhow::bail!("each [[action]] has either `command` or `topic`"),
         };
@@ -318,14 +323,11 @@ async fn act(
         let value = |name: &str| cause.names.get(name).map(String::as_str);
         let timeout = Duration::from_secs_f64(action.settings.timeout_seconds);
         let result = match (&action.deed, &publisher) {
-            (Deed::Run(command), _) => {
-                let command: Vec<String> = command.iter().map(|word| word.fill(value)).collect();
-                run(&command, &cause, timeout).await
-            }
+            (Deed::Run(command), _) => command.run(&cause.names, &cause.json, timeout).await,
             (Deed::Publish { topic, payload }, Some(publisher)) => {
                 let filled = payload.as_ref().map(|payload| payload.fill(value).into_bytes());
                 let payload = filled.unwrap_or_else(|| cause.json.clone());
-                let topic = topic.fill(|name| value(name).map(level));
+                let topic = topic_of(topic, &cause.names);
                 let publish = publisher.publish(topic, payload, Options::default());
                 match tokio::time::timeout(timeout, publish).await {
                     Ok(published) => published.map_err(|error| error.to_string()),
@@ -348,43 +350,14 @@ async fn act(
     }
 }
 
+/// The topic of a cause, of which each value is at most a part of one level.
+fn topic_of(topic: &Template, names: &HashMap<&'static str, String>) -> String {
+    topic.fill(|name| names.get(name).map(|value| level(value)))
+}
+
 /// What a topic level cannot hold stays out: an entity must not choose another topic.
 fn level(text: &str) -> &str {
     if text.contains(['/', '+', '#', '\0']) { "_" } else { text }
-}
-
-/// Runs a program without a shell; it gets the finding on standard input and its parts as variables.
-async fn run(command: &[String], cause: &Cause, timeout: Duration) -> Result<(), String> {
-    let (program, arguments) = command.split_first().ok_or("no program")?;
-    let mut child = Command::new(program)
-        .args(arguments)
-        .envs(
-            cause
-                .names
-                .iter()
-                .map(|(name, value)| (format!("TWINGE_{}", name.to_uppercase()), value)),
-        )
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("cannot start {program}: {error}"))?;
-    let mut stdin = child.stdin.take();
-    let work = async {
-        if let Some(stdin) = &mut stdin {
-            // A program need not read what it is given.
-            drop(stdin.write_all(&cause.json).await);
-        }
-        drop(stdin);
-        child.wait().await
-    };
-    match tokio::time::timeout(timeout, work).await {
-        Ok(Ok(status)) if status.success() => Ok(()),
-        Ok(Ok(status)) => Err(format!("{program} ended with {status}")),
-        Ok(Err(error)) => Err(format!("{program}: {error}")),
-        Err(_elapsed) => Err(format!("{program} was killed after {timeout:?}")),
-    }
 }
 
 #[cfg(test)]
@@ -403,22 +376,18 @@ mod tests {
         assert!(limit.allows("a", at(36)));
     }
 
-    #[tokio::test]
-    async fn a_program_gets_the_finding_and_does_not_outlive_its_time() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("seen");
-        let cause = Cause {
-            names: HashMap::from([("entity", "p; rm -rf".to_owned())]),
-            json: b"{\"x\":1}".to_vec(),
+    #[test]
+    fn an_entity_chooses_no_other_topic() {
+        let topic = Template::parse("plant/{entity}/{severity}").unwrap();
+        let of = |entity: &str| {
+            let values = [("entity", entity.to_owned()), ("severity", "high".to_owned())];
+            topic_of(&topic, &HashMap::from(values))
         };
-        let script = format!("cat > {0}; echo \"$TWINGE_ENTITY\" >> {0}", file.display());
-        let command = ["sh".to_owned(), "-c".to_owned(), script];
-        run(&command, &cause, Duration::from_secs(20)).await.unwrap();
-        assert_eq!(std::fs::read_to_string(&file).unwrap(), "{\"x\":1}p; rm -rf\n");
-        let sleeper = ["sleep".to_owned(), "60".to_owned()];
-        let error = run(&sleeper, &cause, Duration::from_millis(50)).await.unwrap_err();
-        assert!(error.contains("killed"), "{error}");
-        let missing = ["/no/such/program".to_owned()];
-        assert!(run(&missing, &cause, Duration::from_secs(1)).await.unwrap_err().contains("start"));
+        for entity in ["a/stop/b", "/", "+", "a+", "#", "a/#", "\0"] {
+            assert_eq!(of(entity), "plant/_/high", "{entity:?}");
+        }
+        for entity in ["pump-7", "-", "..", "$SYS", "ä b"] {
+            assert_eq!(of(entity), format!("plant/{entity}/high"));
+        }
     }
 }

@@ -3,6 +3,7 @@
 mod action;
 mod agent;
 mod check;
+mod command;
 mod forward;
 mod linger;
 mod metrics;

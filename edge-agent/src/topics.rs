@@ -118,6 +118,23 @@ impl Template {
         })
     }
 
+    /// The whole text, where no name is in it.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match &self.0[..] {
+            [] => Some(""),
+            [Piece::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// What stands before the first name.
+    pub(crate) fn leading_text(&self) -> &str {
+        match self.0.first() {
+            Some(Piece::Text(text)) => text,
+            Some(Piece::Name(_)) | None => "",
+        }
+    }
+
     /// The text with values in place of names; a name without a value leaves nothing.
     pub(crate) fn fill<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> String {
         let mut text = String::new();

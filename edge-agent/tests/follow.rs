@@ -47,6 +47,7 @@ impl Fleet {
             now_ms,
             lifetime_ms: 3_600_000,
             known: KnownSerial::Nothing,
+            promoted: None,
         }
     }
 

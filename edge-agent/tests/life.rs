@@ -190,6 +190,24 @@ fn a_module_is_compiled_once_and_code_that_was_changed_is_made_anew() {
     assert_ne!(fs::read(&statement).unwrap(), signed, "the new key signs");
 }
 
+/// The process that compiles is bounded before it has read anything of a module.
+#[cfg(all(target_os = "linux", feature = "compiler"))]
+#[test]
+fn the_process_that_compiles_is_bounded_by_the_system() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_edge-agent"));
+    let command = command.arg("compile").stdin(std::process::Stdio::piped());
+    let mut child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let limits = || fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+    let has = |name: &str, most: &str| {
+        let limits = limits();
+        let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+        line.split_whitespace().take(2).all(|bound| bound == most)
+    };
+    wait_for(|| has("Max data size", "1073741824") && has("Max cpu time", "1200"), limits);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 fn modified(path: &Path) -> SystemTime {
     fs::metadata(path).unwrap().modified().unwrap()
 }

@@ -54,6 +54,7 @@ impl Device {
             now_ms: now_ms(),
             lifetime_ms: 3_600_000,
             known: KnownSerial::Nothing,
+            promoted: None,
         };
         block_on(async {
             let registry = Directory::open(self.directory.path().join("registry")).unwrap();

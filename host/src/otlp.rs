@@ -9,6 +9,7 @@ use prometheus::Registry;
 use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -81,6 +82,13 @@ impl Exporter {
         let pause = variable("OTEL_METRIC_EXPORT_INTERVAL");
         let pause = milliseconds("OTEL_METRIC_EXPORT_INTERVAL", pause, 60_000)?;
         let headers = headers(&set("HEADERS").unwrap_or_default())?;
+        let may_be_read = set("INSECURE").is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        ensure!(
+            headers.is_empty() || url.scheme() == "https" || is_loopback(&url) || may_be_read,
+            "OTEL_EXPORTER_OTLP_HEADERS would go to {} as plain text, and most hold a key: use https, or set \
+             OTEL_EXPORTER_OTLP_INSECURE=true where nobody else is on the line",
+            url.host_str().unwrap_or_default()
+        );
         let client = reqwest::Client::builder().timeout(timeout).build();
         let client = client.context("no client for OTLP can be made")?;
         Ok(Some(Self { url, headers, client, pause, resource: resource(variable) }))
@@ -144,6 +152,13 @@ impl Extension for Exports {
             inner.start(surroundings);
         }
     }
+}
+
+/// Whether what goes there stays on this machine.
+fn is_loopback(url: &reqwest::Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn milliseconds(name: &str, text: Option<String>, default: u64) -> Result<Duration> {
@@ -291,6 +306,23 @@ mod tests {
     fn exporter(variables: &[(&str, &str)]) -> Result<Option<Exporter>> {
         let variables: BTreeMap<&str, &str> = variables.iter().copied().collect();
         Exporter::from_environment(&|name| variables.get(name).map(|text| (*text).to_owned()))
+    }
+
+    #[test]
+    fn headers_go_to_no_other_machine_in_the_clear() {
+        let key = ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=hush");
+        for address in ["http://collector:4318", "http://10.0.0.2", "http://[fe80::1]:4318"] {
+            let base = ("OTEL_EXPORTER_OTLP_ENDPOINT", address);
+            let error = format!("{:#}", exporter(&[base, key]).unwrap_err());
+            assert!(error.contains("OTLP_INSECURE") && !error.contains("hush"), "{error}");
+            let allowed = ("OTEL_EXPORTER_OTLP_INSECURE", "true");
+            assert!(exporter(&[base, key, allowed]).unwrap().is_some());
+            assert!(exporter(&[base]).unwrap().is_some(), "without headers nothing is told");
+        }
+        for address in ["http://localhost:4318", "http://[::1]:4318", "https://collector"] {
+            let base = ("OTEL_EXPORTER_OTLP_ENDPOINT", address);
+            assert!(exporter(&[base, key]).unwrap().is_some(), "{address}");
+        }
     }
 
     #[test]

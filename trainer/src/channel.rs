@@ -9,7 +9,7 @@ use clap::Args;
 use std::path::PathBuf;
 use twinge_contract::time::to_rfc3339;
 use twinge_registry::file::read_signed;
-use twinge_registry::{Channel, Name, RegistryError, Target, UNVERIFIED_SERIAL_MAX};
+use twinge_registry::{Channel, Name, RegistryError, StoreError, Target, UNVERIFIED_SERIAL_MAX};
 use twinge_trust::{Digest, Envelope, Statement};
 
 /// Put a module into a registry, as challenger of a channel.
@@ -302,7 +302,11 @@ pub(crate) fn restate(arguments: &RestateArguments) -> Result<()> {
         let blank = || Channel::new(whose.detector.clone(), desk.channel.clone());
         let there = match there {
             Ok(found) => found.map_or_else(blank, |(_, channel)| channel),
-            Err(RegistryError::Untrusted { .. } | RegistryError::MalformedChannel { .. }) => {
+            Err(
+                RegistryError::Untrusted { .. }
+                | RegistryError::MalformedChannel { .. }
+                | RegistryError::Store(StoreError::TooLarge { .. }),
+            ) => {
                 tell("what lies there is no channel document, so nothing of it is kept");
                 blank()
             }

@@ -13,7 +13,7 @@ use twinge_registry::{
     Author, Channel, ChannelView, KnownSerial, LocationError, Name, Refusal, Registry, Store,
     open_store,
 };
-use twinge_trust::{Anchor, Envelope, Keyring, SigningKey, TrustedRoot};
+use twinge_trust::{Anchor, Envelope, Keyring, Role, SigningKey, TrustedRoot};
 
 /// One day, in milliseconds.
 pub(crate) const DAY_MS: i64 = 86_400_000;
@@ -182,6 +182,7 @@ impl Desk {
     /// Opens a registry to write to it.
     pub(crate) async fn open(place: &Place, missing: Missing) -> Result<Self> {
         let key = keys::signing_key(place.key.as_deref())?;
+        memory::check()?;
         let reader = Reader::open(&place.source, missing).await?;
         reader.check_current()?;
         let lifetime_ms = i64::from(place.days) * DAY_MS;
@@ -197,24 +198,33 @@ impl Desk {
 
     /// Who signs the next document of a detector's channel, on no older one than was seen before.
     pub(crate) fn author(&self, detector: &Name) -> Author<'_> {
+        let known = memory::known(&self.location, detector, &self.channel);
+        let serial = known.as_ref().map(|known| KnownSerial::AtLeast(known.serial));
         Author {
             key: &self.key,
             keyring: self.reader.keyring(),
             now_ms: now_ms(),
             lifetime_ms: self.lifetime_ms,
-            known: memory::known(&self.location, detector, &self.channel),
+            known: serial.unwrap_or_default(),
+            promoted: known.and_then(|known| known.promoted),
         }
     }
 
-    /// The same, on exactly the document that was looked at.
+    /// The same, on exactly the document that was looked at, if that is not an old one.
     pub(crate) fn author_on(&self, channel: &Channel) -> Author<'_> {
-        let known = KnownSerial::Exactly(channel.serial);
-        Author { known, ..self.author(&channel.detector) }
+        let author = self.author(&channel.detector);
+        match author.known {
+            KnownSerial::AtLeast(seen) if channel.serial < seen => author,
+            _ => Author { known: KnownSerial::Exactly(channel.serial), ..author },
+        }
     }
 
-    /// Remembers a document, so that no older one is built on.
+    /// Remembers a document that was written here, so that no older one is built on.
     pub(crate) fn note(&self, channel: &Channel) {
-        memory::note(&self.location, channel);
+        // What a retrainer signed and a promoter found as it should be is the retrainer's still.
+        let is_promoters = self.reader.keyring().allows(&self.key.key_id(), Role::Promoter)
+            && channel.endorsement.is_none();
+        memory::note(&self.location, channel, is_promoters);
     }
 
     pub(crate) fn reader(&self) -> &Reader {

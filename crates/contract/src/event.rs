@@ -729,6 +729,37 @@ mod tests {
         "\n",
     ];
 
+    /// A stack is not deep enough for what a sender can write in a megabyte.
+    #[test]
+    fn nesting_inside_a_field_is_passed_over_however_deep_it_is() {
+        const DEPTH: usize = 500_000;
+        let arrays = format!("{}{}", "[".repeat(DEPTH), "]".repeat(DEPTH));
+        let objects = format!("{}1{}", "{\"x\":".repeat(DEPTH), "}".repeat(DEPTH));
+        for nested in [&arrays, &objects] {
+            for (field, reason) in [
+                ("amount", Some("not-a-number")),
+                ("country", Some("not-a-category")),
+                ("card", Some("no-entity")),
+                ("time", Some("unreadable-time")),
+                ("other", None),
+            ] {
+                let mut fields = vec![("card", "\"c\""), ("time", "\"1970-01-01\"")];
+                fields.retain(|(name, _)| *name != field);
+                fields.push((field, nested));
+                let fields = fields.iter().map(|(name, value)| format!("\"{name}\":{value}"));
+                let event = format!("{{{}}}", fields.collect::<Vec<_>>().join(","));
+                let found = reader().read(event.as_bytes()).err().map(|error| error.reason());
+                assert_eq!(found, reason, "{field}");
+                // The same as a CloudEvent, and with its end missing.
+                let start = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","data":"#;
+                let found = reader().read(format!("{start}{event}}}").as_bytes());
+                assert_eq!(found.err().map(|error| error.reason()), reason, "{field}");
+                let half = &event[..event.len() - 1 - DEPTH / 2];
+                assert_eq!(reader().read(half.as_bytes()).unwrap_err().reason(), "not-json");
+            }
+        }
+    }
+
     proptest::proptest! {
         #![proptest_config(proptest::test_runner::Config::with_cases(4000))]
         #[test]

@@ -7,6 +7,10 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use thiserror::Error;
 
+/// Most entities that a manifest may ask to remember: ten times what a large fleet has. A module
+/// that was signed by mistake must not fill the memory of all devices.
+pub const ENTITIES_MAX_LIMIT: u32 = 1 << 24;
+
 /// A module's description of itself. Nothing in it depends on when or where it was made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -53,7 +57,7 @@ pub struct StreamRules {
     pub skew_max_s: f64,
     /// Events of an entity before its verdicts count.
     pub warm_up_events: u32,
-    /// Entities remembered at most; the least recently seen makes room.
+    /// Entities remembered at most, 1 to [`ENTITIES_MAX_LIMIT`]; the least recently seen makes room.
     pub entities_max: u32,
 }
 
@@ -217,7 +221,7 @@ impl Manifest {
         let finite = |value: f64| value.is_finite() && value >= 0.0;
         if !finite(self.stream.lateness_s)
             || !finite(self.stream.skew_max_s)
-            || self.stream.entities_max == 0
+            || !(1..=ENTITIES_MAX_LIMIT).contains(&self.stream.entities_max)
         {
             return Err(ManifestError::Stream);
         }
@@ -248,7 +252,7 @@ pub enum ManifestError {
     StateBytes(u32),
     /// Stream rules out of range.
     #[error(
-        "manifest's stream rules are out of range: lateness and skew must be finite and not negative, and at least one entity remembered"
+        "manifest's stream rules are out of range: lateness and skew must be finite and not negative, and 1 to {ENTITIES_MAX_LIMIT} entities remembered"
     )]
     Stream,
     /// A name that cannot stand in a path.

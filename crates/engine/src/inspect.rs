@@ -61,3 +61,24 @@ pub fn manifest(module: &[u8]) -> Result<Manifest, InspectError> {
     }
     Ok(Manifest::parse(json)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A module with one function of so many bytes, without a manifest: what comes first is told.
+    fn module(bytes: usize) -> Vec<u8> {
+        // The number of its locals and its end take a byte each.
+        let body = "nop ".repeat(bytes - 2);
+        wat::parse_str(format!("(module (func {body}))")).unwrap()
+    }
+
+    #[test]
+    fn a_function_that_takes_minutes_to_compile_is_refused_unread() {
+        let largest = manifest(&module(FUNCTION_BYTES_MAX)).unwrap_err();
+        assert!(matches!(largest, InspectError::NoManifest), "{largest}");
+        let larger = manifest(&module(FUNCTION_BYTES_MAX + 1)).unwrap_err();
+        let InspectError::FunctionTooLarge(bytes) = larger else { panic!("{larger}") };
+        assert_eq!(bytes, FUNCTION_BYTES_MAX + 1);
+    }
+}

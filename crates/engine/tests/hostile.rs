@@ -14,7 +14,7 @@ use common::{
     PATIENCE, WORLDS, counter, counter_manifest, engine, load, test_each_strategy, with_manifest,
 };
 use twinge_contract::abi::{ERROR_ENTITY, Outcome, ROWS_MAX};
-use twinge_contract::manifest::Manifest;
+use twinge_contract::manifest::{ENTITIES_MAX_LIMIT, Manifest};
 use twinge_engine::{
     Batch, Budget, CallError, Engine, Limits, LoadError, Module, Scorer, Strategy,
 };
@@ -144,6 +144,16 @@ fn modules_without_one_usable_manifest_are_refused(strategy: Strategy) {
         ("huge", with_manifest(counter(&[]), &padded), "Inspect(ManifestTooLarge("),
         ("abi", changed(|manifest| manifest.abi = 2), "Inspect(Manifest(Abi(2))"),
         ("name", changed(|manifest| manifest.name = "../x".into()), "Inspect(Manifest(Name("),
+        (
+            "no entity",
+            changed(|manifest| manifest.stream.entities_max = 0),
+            "Inspect(Manifest(Stream",
+        ),
+        (
+            "very many entities",
+            changed(|manifest| manifest.stream.entities_max = ENTITIES_MAX_LIMIT + 1),
+            "Inspect(Manifest(Stream",
+        ),
         (
             "odd state",
             changed(|manifest| manifest.state_bytes = 12),

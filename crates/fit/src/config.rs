@@ -5,7 +5,7 @@ use crate::forest::{ForestError, IsolationForestParams};
 use linfa::ParamGuard;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use twinge_contract::manifest::{StreamRules, is_detector_name};
+use twinge_contract::manifest::{ENTITIES_MAX_LIMIT, StreamRules, is_detector_name};
 use twinge_contract::schema::{Schema, SchemaError};
 use twinge_detector::part::PARTS_MAX;
 
@@ -299,7 +299,7 @@ pub enum ConfigError {
     Kinds(usize),
     /// A stream rule outside its range.
     #[error(
-        "key `stream.{0}` is out of range: it must be finite and not negative, and `entities_max` at least 1"
+        "key `stream.{0}` is out of range: it must be finite and not negative, and `entities_max` between 1 and {ENTITIES_MAX_LIMIT}"
     )]
     Stream(&'static str),
 }
@@ -366,7 +366,7 @@ impl Config {
         if !usable(rules.skew_max_s) {
             return Err(ConfigError::Stream("skew_max_s"));
         }
-        if rules.entities_max == 0 {
+        if !(1..=ENTITIES_MAX_LIMIT).contains(&rules.entities_max) {
             return Err(ConfigError::Stream("entities_max"));
         }
         Ok(rules)

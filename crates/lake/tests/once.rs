@@ -29,8 +29,12 @@ impl Mortal {
 
 #[async_trait]
 impl Store for Mortal {
-    async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError> {
-        self.store.get(path).await
+    async fn get_within(
+        &self,
+        path: &StorePath,
+        bytes_max: u64,
+    ) -> Result<Option<Object>, StoreError> {
+        self.store.get_within(path, bytes_max).await
     }
     async fn create_with(
         &self,
@@ -186,8 +190,12 @@ struct Meddling {
 
 #[async_trait]
 impl Store for Meddling {
-    async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError> {
-        self.store.get(path).await
+    async fn get_within(
+        &self,
+        path: &StorePath,
+        bytes_max: u64,
+    ) -> Result<Option<Object>, StoreError> {
+        self.store.get_within(path, bytes_max).await
     }
     async fn create_with(
         &self,

@@ -4,6 +4,7 @@
 //! that a key names, and are read anew at each connection, so that they can be rotated.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -44,6 +45,9 @@ pub struct Settings {
     pub password_file: Option<PathBuf>,
     /// The environment variable that holds the password.
     pub password_env: Option<String>,
+    /// Whether the password may go to another machine as plain text, by `mqtt://`: for a line that
+    /// nobody else is on.
+    pub allow_plain_password: bool,
     /// Certificates (PEM) that may sign the broker's; else the system's are used.
     pub ca_file: Option<PathBuf>,
     /// This client's own certificate chain (PEM), where the broker asks for one.
@@ -85,6 +89,7 @@ impl Default for Settings {
             username: None,
             password_file: None,
             password_env: None,
+            allow_plain_password: false,
             ca_file: None,
             client_certificate_file: None,
             client_key_file: None,
@@ -179,6 +184,15 @@ impl Settings {
             let problem = "is missing; MQTT 3.1.1 has no password without a user name";
             return Err(SettingsError::new("username", problem));
         }
+        let endpoint = Endpoint::parse(&self.broker)?;
+        if !endpoint.tls && !endpoint.is_loopback() && !self.allow_plain_password {
+            let problem = format!(
+                "sends the password to {} as plain text: use mqtts://, or set \
+                 `allow_plain_password = true` where nobody else is on the line",
+                endpoint.host
+            );
+            return Err(SettingsError::new("broker", problem));
+        }
         match self.password(SystemTime::UNIX_EPOCH) {
             Ok(_) => Ok(()),
             Err(error) => Err(SettingsError::new(key, error.to_string())),
@@ -211,6 +225,12 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
+    /// Whether what goes there stays on this machine.
+    fn is_loopback(&self) -> bool {
+        self.host.eq_ignore_ascii_case("localhost")
+            || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
     pub(crate) fn parse(broker: &str) -> Result<Self, SettingsError> {
         let wrong = |problem: &str| {
             let advice = "write mqtt://host:port or mqtts://host:port";
@@ -419,6 +439,32 @@ mod tests {
         assert!(!format!("{password:?} {settings:?}").contains("hush"));
         std::fs::write(&path, "\n").unwrap();
         assert!(settings.password(SystemTime::UNIX_EPOCH).is_err());
+    }
+
+    #[test]
+    fn a_password_goes_to_no_other_machine_in_the_clear() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("password");
+        std::fs::write(&path, "hush hush").unwrap();
+        let with = |broker: &str, password_file: Option<&PathBuf>| Settings {
+            password_file: password_file.cloned(),
+            ..Settings::new(broker, "client")
+        };
+        for broker in
+            ["mqtt://broker", "mqtt://10.0.0.2:1883", "mqtt://[fe80::1]", "mqtt://0.0.0.0"]
+        {
+            let plain = with(broker, Some(&path));
+            let error = plain.check().unwrap_err();
+            assert_eq!(error.key, "broker");
+            assert!(error.to_string().contains("allow_plain_password"), "{error}");
+            assert!(!error.to_string().contains("hush"), "{error}");
+            assert_eq!(Settings { allow_plain_password: true, ..plain }.check(), Ok(()));
+            assert_eq!(with(broker, None).check(), Ok(()), "without a password nothing is told");
+        }
+        for broker in ["mqtt://localhost", "mqtt://127.0.0.1:99", "mqtt://[::1]", "mqtts://broker"]
+        {
+            assert_eq!(with(broker, Some(&path)).check(), Ok(()), "{broker}");
+        }
     }
 
     #[test]

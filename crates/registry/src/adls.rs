@@ -19,6 +19,7 @@ mod settings;
 use std::collections::BTreeSet;
 use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::future::poll_fn;
 use std::hash::BuildHasher;
 use std::time::Duration;
 
@@ -36,7 +37,10 @@ use object_store::{
 
 use self::answer::{AnswersAreErrors, Trouble};
 use crate::store::{check_prefix, check_size};
-use crate::{Etag, METADATA_KEYS_MAX, Metadata, Object, Retrying, Store, StoreError, StorePath};
+use crate::{
+    Etag, METADATA_KEYS_MAX, Metadata, OBJECT_BYTES_MAX, Object, Retrying, Store, StoreError,
+    StorePath,
+};
 
 pub use credential::{AdlsCredential, Secret};
 pub use sas::{SAS_LIFETIME_MS_MAX, SasError, SasGrant, SasIssuer, SasPeriod};
@@ -82,8 +86,12 @@ impl Adls {
 
 #[async_trait]
 impl Store for Adls {
-    async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError> {
-        self.container.get(path).await
+    async fn get_within(
+        &self,
+        path: &StorePath,
+        bytes_max: u64,
+    ) -> Result<Option<Object>, StoreError> {
+        self.container.get_within(path, bytes_max).await
     }
 
     async fn create_with(
@@ -233,7 +241,7 @@ impl Container {
         written.e_tag.map(Etag::new).ok_or_else(|| Trouble::strange("a write without a tag"))
     }
 
-    async fn read(&self, path: &StorePath) -> Result<Option<Object>, StoreError> {
+    async fn read(&self, path: &StorePath, bytes_max: u64) -> Result<Option<Object>, StoreError> {
         let failed = |trouble: Trouble| trouble.into_error("read", path.as_str());
         let found = match within(0, self.blobs.get(&self.key(path))).await {
             Ok(found) => found,
@@ -241,15 +249,18 @@ impl Container {
             Err(Trouble::Folder) => return Ok(None),
             Err(trouble) => return Err(failed(trouble)),
         };
-        check_size("read", path, found.meta.size)?;
+        let size = found.meta.size;
+        // Before anything of the body is taken in.
+        check_size("read", path, size, bytes_max)?;
         let metadata = kept_metadata(&found);
-        if found.meta.size == 0 && metadata.value(FOLDER_MARK) == Some("true") {
+        if size == 0 && metadata.value(FOLDER_MARK) == Some("true") {
             return Ok(None);
         }
         let modified_ms = found.meta.last_modified.timestamp_millis();
         let etag = found.meta.e_tag.clone().map(Etag::new);
         let etag = etag.ok_or_else(|| failed(Trouble::strange("an object without a tag")))?;
-        let bytes = within(found.meta.size, found.bytes()).await.map_err(failed)?.to_vec();
+        let bytes = within(size, body(found, bytes_max)).await.map_err(failed)?;
+        check_size("read", path, bytes.len() as u64, bytes_max)?;
         Ok(Some(Object { bytes, metadata, etag, modified_ms }))
     }
 
@@ -273,8 +284,12 @@ impl Container {
 
 #[async_trait]
 impl Store for Container {
-    async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError> {
-        self.read(path).await
+    async fn get_within(
+        &self,
+        path: &StorePath,
+        bytes_max: u64,
+    ) -> Result<Option<Object>, StoreError> {
+        self.read(path, bytes_max).await
     }
 
     async fn create_with(
@@ -283,7 +298,7 @@ impl Store for Container {
         bytes: &[u8],
         metadata: &Metadata,
     ) -> Result<Etag, StoreError> {
-        check_size("create", path, bytes.len() as u64)?;
+        check_size("create", path, bytes.len() as u64, OBJECT_BYTES_MAX)?;
         match self.put(path, bytes, metadata, PutMode::Create).await {
             Err(Trouble::Answer(answer)) if answer.is_existing_blob() => {
                 Err(StoreError::AlreadyExists { path: path.to_string() })
@@ -299,7 +314,7 @@ impl Store for Container {
         metadata: &Metadata,
         expected: &Etag,
     ) -> Result<Etag, StoreError> {
-        check_size("replace", path, bytes.len() as u64)?;
+        check_size("replace", path, bytes.len() as u64, OBJECT_BYTES_MAX)?;
         let version = UpdateVersion { e_tag: Some(expected.as_str().to_owned()), version: None };
         match self.put(path, bytes, metadata, PutMode::Update(version)).await {
             Err(Trouble::Answer(answer)) if answer.is_unmet_condition() => {
@@ -331,6 +346,20 @@ impl Store for Container {
 
 fn failed(error: HttpError) -> object_store::Error {
     object_store::Error::Generic { store: "MicrosoftAzure", source: Box::new(error) }
+}
+
+/// What an answer brings, up to the piece with which it is more than `bytes_max` bytes: the length
+/// that it announces is only a promise.
+async fn body(found: GetResult, bytes_max: u64) -> object_store::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(found.meta.size.min(bytes_max) as usize);
+    let mut pieces = found.into_stream();
+    while let Some(piece) = poll_fn(|context| pieces.as_mut().poll_next(context)).await {
+        bytes.extend_from_slice(&piece?);
+        if bytes.len() as u64 > bytes_max {
+            break;
+        }
+    }
+    Ok(bytes)
 }
 
 /// Waits for a request that moves so many bytes, and no longer.

@@ -9,12 +9,14 @@
 //! Knows no machine code: whether an artefact runs here is for the engine to say.
 
 use twinge_trust::{
-    ArtefactIdentity, ArtefactStatement, Digest, Envelope, Keyring, VerifiedArtefact,
-    VerifiedModule,
+    ArtefactIdentity, ArtefactStatement, Digest, Envelope, Keyring, Role, TrustError,
+    VerifiedArtefact, VerifiedModule,
 };
 
 use crate::registry::{Decision, overwrite};
-use crate::{Object, Registry, RegistryError, StoreError, StorePath};
+use crate::{
+    ARTEFACT_BYTES_MAX, DOCUMENT_BYTES_MAX, Object, Registry, RegistryError, StoreError, StorePath,
+};
 
 impl Registry {
     /// Puts a precompiled artefact of a module with its signed statement, if it would be believed,
@@ -30,9 +32,10 @@ impl Registry {
             .map_err(|source| untrusted(&format!("artefact of {}", module.digest()), source))?;
         let path = artefact_path(&module.digest(), verified.identity(), "cwasm")?;
         let statement_path = artefact_path(&module.digest(), verified.identity(), "json")?;
-        self.create_or_settle(&path, artefact, |stored| Ok(overwrite(stored, artefact))).await?;
+        let mend = |stored: Option<&Object>| Ok(overwrite(stored, artefact));
+        self.create_or_settle(&path, artefact, ARTEFACT_BYTES_MAX, mend).await?;
         let bytes = statement.to_json();
-        self.create_or_settle(&statement_path, &bytes, |stored| {
+        self.create_or_settle(&statement_path, &bytes, DOCUMENT_BYTES_MAX, |stored| {
             Ok(match stored {
                 None => Decision::Write(bytes.clone(), ()),
                 Some(stored) => reconcile(module, &verified, statement, stored, keyring),
@@ -54,13 +57,14 @@ impl Registry {
         keyring: &Keyring,
     ) -> Result<Option<(VerifiedArtefact, Envelope)>, RegistryError> {
         let statement_path = artefact_path(&module.digest(), identity, "json")?;
-        let Some(statement) = self.store.get(&statement_path).await? else { return Ok(None) };
+        let statement = self.store.get_within(&statement_path, DOCUMENT_BYTES_MAX).await?;
+        let Some(statement) = statement else { return Ok(None) };
         let path = artefact_path(&module.digest(), identity, "cwasm")?;
-        let Some(object) = self.store.get(&path).await? else {
+        let (envelope, bytes_max) = signed_length(&statement, keyring)
+            .map_err(|source| untrusted(path.as_str(), source))?;
+        let Some(object) = self.store.get_within(&path, bytes_max).await? else {
             return Err(RegistryError::HalfArtefact { path: path.to_string() });
         };
-        let envelope = Envelope::from_json(&statement.bytes)
-            .map_err(|source| untrusted(path.as_str(), source))?;
         let artefact = VerifiedArtefact::verify(object.bytes, &envelope, keyring, module)
             .map_err(|source| untrusted(path.as_str(), source))?;
         if artefact.identity() != identity {
@@ -80,7 +84,8 @@ impl Registry {
             if path.as_str().strip_suffix(".json").is_none() {
                 continue;
             }
-            let Some(object) = self.store.get(&path).await? else { continue };
+            let found = self.store.get_within(&path, DOCUMENT_BYTES_MAX).await?;
+            let Some(object) = found else { continue };
             let read = Envelope::from_json(&object.bytes)
                 .and_then(|envelope| ArtefactStatement::from_json(envelope.payload_unverified()));
             match read {
@@ -111,7 +116,16 @@ fn reconcile(
     overwrite(Some(stored), &merged.to_json())
 }
 
-fn untrusted(path: &str, source: twinge_trust::TrustError) -> RegistryError {
+/// The envelope of a statement and how many bytes it vouches for: an artefact is the largest thing
+/// that a device reads, so nothing of it is read on nobody's word.
+fn signed_length(statement: &Object, keyring: &Keyring) -> Result<(Envelope, u64), TrustError> {
+    let envelope = Envelope::from_json(&statement.bytes)?;
+    let payload = envelope.verify(ArtefactStatement::PAYLOAD_TYPE, keyring, Role::Native)?;
+    let bytes = ArtefactStatement::from_json(&payload)?.bytes;
+    Ok((envelope, bytes.min(ARTEFACT_BYTES_MAX)))
+}
+
+fn untrusted(path: &str, source: TrustError) -> RegistryError {
     RegistryError::Untrusted { path: path.to_owned(), source }
 }
 

@@ -44,6 +44,7 @@ pub async fn check_store_contract(store: Arc<dyn Store>, suite: &Suite) {
     check_old_tags(&*store).await;
     check_modified(&*store).await;
     check_large(&*store, suite.large_bytes).await;
+    check_bounds(&*store).await;
     check_list(&*store).await;
     check_many(&store, suite.list_objects).await;
     check_delete(&*store).await;
@@ -111,6 +112,26 @@ async fn check_metadata(store: &dyn Store) {
     let full = Metadata::new([("k", "x".repeat(METADATA_BYTES_MAX - 1))]).expect("valid");
     store.create_with(&self::path("contract/full"), b"x", &full).await.expect("create");
     assert_eq!(read(store, &self::path("contract/full")).await.metadata, full);
+}
+
+/// Bytes count, and what lies beside them does not.
+async fn check_bounds(store: &dyn Store) {
+    let path = path("contract/bounds");
+    let metadata = Metadata::new([("k", "a value")]).expect("valid");
+    store.create_with(&path, b"12345678", &metadata).await.expect("create");
+    for bytes_max in [8, 9, u64::MAX] {
+        let object = store.get_within(&path, bytes_max).await.expect("get").expect("it is there");
+        assert_eq!(object.bytes, b"12345678", "{bytes_max}");
+    }
+    for allowed in [0, 7] {
+        let refused = store.get_within(&path, allowed).await;
+        let Err(StoreError::TooLarge { path: told, bytes_max, .. }) = &refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!((told.as_str(), *bytes_max), (path.as_str(), allowed));
+    }
+    let absent = store.get_within(&self::path("contract/absent"), 0).await.expect("get of nothing");
+    assert_eq!(absent, None);
 }
 
 /// A tag does not come back: not with the old content, and not by writing the same again.

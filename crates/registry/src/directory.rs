@@ -82,9 +82,13 @@ impl Directory {
 
 #[async_trait]
 impl Store for Directory {
-    async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError> {
+    async fn get_within(
+        &self,
+        path: &StorePath,
+        bytes_max: u64,
+    ) -> Result<Option<Object>, StoreError> {
         let path = path.clone();
-        self.blocking(move |root| read(root, &path)).await
+        self.blocking(move |root| read(root, &path, bytes_max)).await
     }
 
     async fn create_with(
@@ -93,7 +97,7 @@ impl Store for Directory {
         bytes: &[u8],
         metadata: &Metadata,
     ) -> Result<Etag, StoreError> {
-        check_size("create", path, bytes.len() as u64)?;
+        check_size("create", path, bytes.len() as u64, OBJECT_BYTES_MAX)?;
         let (path, file) = (path.clone(), frame::encode(bytes, metadata).into_owned());
         self.blocking(move |root| create(root, &path, &file)).await
     }
@@ -105,7 +109,7 @@ impl Store for Directory {
         metadata: &Metadata,
         expected: &Etag,
     ) -> Result<Etag, StoreError> {
-        check_size("replace", path, bytes.len() as u64)?;
+        check_size("replace", path, bytes.len() as u64, OBJECT_BYTES_MAX)?;
         let (path, file) = (path.clone(), frame::encode(bytes, metadata).into_owned());
         let expected = expected.clone();
         self.blocking(move |root| replace(root, &path, &file, &expected)).await
@@ -128,20 +132,24 @@ impl Store for Directory {
     }
 }
 
-fn read(root: &Path, path: &StorePath) -> Result<Option<Object>, StoreError> {
-    let Some((file, modified)) = read_file(root, path)? else { return Ok(None) };
+fn read(root: &Path, path: &StorePath, bytes_max: u64) -> Result<Option<Object>, StoreError> {
+    let Some((file, modified)) = read_file(root, path, bytes_max)? else { return Ok(None) };
     let etag = etag(&file, modified);
     let Some((bytes, metadata)) = frame::decode(file) else {
         return Err(StoreError::Malformed { path: root.join(path.as_str()).display().to_string() });
     };
-    check_size("read", path, bytes.len() as u64)?;
+    check_size("read", path, bytes.len() as u64, bytes_max)?;
     let modified_ms = nanoseconds(modified).div_euclid(1_000_000) as i64;
     Ok(Some(Object { bytes, metadata, etag, modified_ms }))
 }
 
-/// The whole file and when it was modified.
-fn read_file(root: &Path, path: &StorePath) -> Result<Option<(Vec<u8>, SystemTime)>, StoreError> {
-    const FILE_BYTES_MAX: u64 = OBJECT_BYTES_MAX + HEADER_BYTES_MAX;
+/// The whole file of an object of up to `bytes_max` bytes, and when it was modified.
+fn read_file(
+    root: &Path,
+    path: &StorePath,
+    bytes_max: u64,
+) -> Result<Option<(Vec<u8>, SystemTime)>, StoreError> {
+    let file_bytes_max = bytes_max.saturating_add(HEADER_BYTES_MAX);
     let file_path = root.join(path.as_str());
     let file = match File::open(&file_path) {
         Ok(file) => file,
@@ -153,13 +161,20 @@ fn read_file(root: &Path, path: &StorePath) -> Result<Option<(Vec<u8>, SystemTim
         return Ok(None);
     }
     let bytes = facts.len();
-    if bytes > FILE_BYTES_MAX {
-        return Err(StoreError::TooLarge { action: "read", path: path.to_string(), bytes });
+    let too_large =
+        |bytes| StoreError::TooLarge { action: "read", path: path.to_string(), bytes, bytes_max };
+    if bytes > file_bytes_max {
+        return Err(too_large(bytes));
     }
     let modified = facts.modified().map_err(failed("read", &file_path))?;
     let mut bytes = Vec::with_capacity(bytes as usize);
-    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed("read", &file_path))?;
-    Ok(Some((bytes, modified)))
+    // It may grow meanwhile, and what is no plain file does not tell its size.
+    let mut bounded = file.take(file_bytes_max.saturating_add(1));
+    bounded.read_to_end(&mut bytes).map_err(failed("read", &file_path))?;
+    match bytes.len() as u64 {
+        read if read > file_bytes_max => Err(too_large(read)),
+        _ => Ok(Some((bytes, modified))),
+    }
 }
 
 fn create(root: &Path, path: &StorePath, file: &[u8]) -> Result<Etag, StoreError> {
@@ -190,7 +205,7 @@ fn replace(
 ) -> Result<Etag, StoreError> {
     let file_path = root.join(path.as_str());
     let _lock = lock(root)?;
-    let Some((found, found_modified)) = read_file(root, path)? else {
+    let Some((found, found_modified)) = read_file(root, path, OBJECT_BYTES_MAX)? else {
         return Err(StoreError::NotFound { path: path.to_string() });
     };
     if etag(&found, found_modified) != *expected {
@@ -452,6 +467,25 @@ mod tests {
         fs::write(folder.path().join("broken"), b"%twinge object 1\nx").unwrap();
         let error = store.get(&path("broken")).await.unwrap_err();
         assert!(matches!(error, StoreError::Malformed { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_as_far_as_it_may_be_large() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Directory::open(folder.path()).unwrap();
+        let sparse = File::create(folder.path().join("sparse")).unwrap();
+        sparse.set_len(1 << 40).unwrap();
+        let error = store.get_within(&path("sparse"), 1024).await.unwrap_err();
+        for part in ["sparse", "1099511627776", "1024"] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        // A file that does not tell its size, and has no end.
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink("/dev/zero", folder.path().join("endless")).unwrap();
+            let error = store.get_within(&path("endless"), 1024).await.unwrap_err();
+            assert!(matches!(error, StoreError::TooLarge { bytes_max: 1024, .. }), "{error}");
+        }
     }
 
     #[tokio::test]

@@ -189,8 +189,12 @@ impl<S: Store> Faulty<S> {
 
 #[async_trait]
 impl<S: Store> Store for Faulty<S> {
-    async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError> {
-        self.pass(("read", path.as_str()), None, self.inner.get(path)).await
+    async fn get_within(
+        &self,
+        path: &StorePath,
+        bytes_max: u64,
+    ) -> Result<Option<Object>, StoreError> {
+        self.pass(("read", path.as_str()), None, self.inner.get_within(path, bytes_max)).await
     }
 
     async fn create_with(

@@ -1,13 +1,13 @@
 //! A module as a plain file: the bytes, and beside them a signed statement in `<name>.sig`. Its
 //! precompiled artefacts lie beside it, each with a signed statement of its own.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 use twinge_trust::{Envelope, Keyring, TrustError, VerifiedArtefact, VerifiedModule};
 
-/// Largest module or statement file, in bytes.
-const FILE_BYTES_MAX: u64 = 256 << 20;
+use crate::{ARTEFACT_BYTES_MAX, DOCUMENT_BYTES_MAX, MODULE_BYTES_MAX};
 
 /// Why a module file cannot be used.
 #[derive(Debug, Error)]
@@ -23,13 +23,17 @@ pub enum FileError {
         #[source]
         source: io::Error,
     },
-    /// It is larger than any module.
-    #[error("{path} has {bytes} bytes, more than any module: give the file that the trainer wrote")]
+    /// It is larger than anything of its kind.
+    #[error(
+        "{path} has {bytes} bytes, and such files have {bytes_max} at most: give the file that the trainer wrote"
+    )]
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// Its size.
+        /// Its size, as far as it was looked at.
         bytes: u64,
+        /// How large it may be.
+        bytes_max: u64,
     },
     /// It has no signature.
     #[error("{path} is unsigned: put its signature beside it as {signature}, or pass --allow-unsigned", signature = signature_path(path).display())]
@@ -68,8 +72,15 @@ pub fn artefact_path(module: &Path, target: &str) -> PathBuf {
 
 /// A module's bytes and its signature, unverified.
 pub fn read_signed(path: &Path) -> Result<(Vec<u8>, Option<Envelope>), FileError> {
-    let bytes = read(path)?;
-    let signature = match read(&signature_path(path)) {
+    read_with_signature(path, MODULE_BYTES_MAX)
+}
+
+fn read_with_signature(
+    path: &Path,
+    bytes_max: u64,
+) -> Result<(Vec<u8>, Option<Envelope>), FileError> {
+    let bytes = read(path, bytes_max)?;
+    let signature = match read(&signature_path(path), DOCUMENT_BYTES_MAX) {
         Ok(json) => Some(json),
         Err(FileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
@@ -99,7 +110,7 @@ pub fn read_artefact(
     module: &VerifiedModule,
     keyring: &Keyring,
 ) -> Result<Option<VerifiedArtefact>, FileError> {
-    let (bytes, envelope) = match read_signed(path) {
+    let (bytes, envelope) = match read_with_signature(path, ARTEFACT_BYTES_MAX) {
         Ok(found) => found,
         Err(FileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             return Ok(None);
@@ -112,11 +123,18 @@ pub fn read_artefact(
         .map_err(|source| FileError::Untrusted { path: path.to_owned(), source })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, FileError> {
     let error = |action| move |source| FileError::Io { action, path: path.to_owned(), source };
-    let bytes = std::fs::metadata(path).map_err(error("open"))?.len();
-    if bytes > FILE_BYTES_MAX {
-        return Err(FileError::TooLarge { path: path.to_owned(), bytes });
+    let too_large = |bytes| FileError::TooLarge { path: path.to_owned(), bytes, bytes_max };
+    let file = File::open(path).map_err(error("open"))?;
+    let told = file.metadata().map_err(error("open"))?.len();
+    if told > bytes_max {
+        return Err(too_large(told));
     }
-    std::fs::read(path).map_err(error("read"))
+    let mut bytes = Vec::with_capacity(told as usize);
+    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes).map_err(error("read"))?;
+    match bytes.len() as u64 {
+        read if read > bytes_max => Err(too_large(read)),
+        _ => Ok(bytes),
+    }
 }

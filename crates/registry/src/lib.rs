@@ -21,6 +21,7 @@
 #[cfg(feature = "adls")]
 mod adls;
 mod artefacts;
+mod bounds;
 mod channel;
 #[cfg(any(test, feature = "contract-suite"))]
 #[doc(hidden)]
@@ -47,6 +48,7 @@ pub use adls::{
     Adls, AdlsCredential, AdlsError, AdlsSettings, SAS_LIFETIME_MS_MAX, SasError, SasGrant,
     SasIssuer, SasPeriod, Secret,
 };
+pub use bounds::{ARTEFACT_BYTES_MAX, DOCUMENT_BYTES_MAX, MODULE_BYTES_MAX, REPORT_BYTES_MAX};
 pub use channel::{Channel, HISTORY_MAX, Target, TransitionError};
 pub use directory::Directory;
 pub use location::{LocationError, open_store};
@@ -54,8 +56,8 @@ pub use memory::MemoryStore;
 pub use metadata::{METADATA_BYTES_MAX, METADATA_KEYS_MAX, Metadata};
 pub use name::{Name, NameError};
 pub use registry::{
-    Author, KnownSerial, REPORT_BYTES_MAX, Registry, RegistryError, UNVERIFIED_SERIAL_MAX,
-    WRITE_ATTEMPTS_MAX, report_path,
+    Author, KnownSerial, Registry, RegistryError, UNVERIFIED_SERIAL_MAX, WRITE_ATTEMPTS_MAX,
+    report_path,
 };
 pub use retrying::{RetrySettings, Retrying};
 pub use store::{Etag, OBJECT_BYTES_MAX, Object, Store, StoreError, StorePath};

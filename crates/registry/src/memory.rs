@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::store::{check_prefix, check_size};
-use crate::{Etag, Metadata, Object, Store, StoreError, StorePath};
+use crate::{Etag, Metadata, OBJECT_BYTES_MAX, Object, Store, StoreError, StorePath};
 
 /// A [`Store`] that is a map.
 #[derive(Debug, Default)]
@@ -62,8 +62,15 @@ impl MemoryStore {
 
 #[async_trait]
 impl Store for MemoryStore {
-    async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError> {
-        Ok(self.state().objects.get(path).cloned())
+    async fn get_within(
+        &self,
+        path: &StorePath,
+        bytes_max: u64,
+    ) -> Result<Option<Object>, StoreError> {
+        let state = self.state();
+        let Some(object) = state.objects.get(path) else { return Ok(None) };
+        check_size("read", path, object.bytes.len() as u64, bytes_max)?;
+        Ok(Some(object.clone()))
     }
 
     async fn create_with(
@@ -72,7 +79,7 @@ impl Store for MemoryStore {
         bytes: &[u8],
         metadata: &Metadata,
     ) -> Result<Etag, StoreError> {
-        check_size("create", path, bytes.len() as u64)?;
+        check_size("create", path, bytes.len() as u64, OBJECT_BYTES_MAX)?;
         let mut state = self.state();
         if state.objects.contains_key(path) {
             return Err(StoreError::AlreadyExists { path: path.to_string() });
@@ -90,7 +97,7 @@ impl Store for MemoryStore {
         metadata: &Metadata,
         expected: &Etag,
     ) -> Result<Etag, StoreError> {
-        check_size("replace", path, bytes.len() as u64)?;
+        check_size("replace", path, bytes.len() as u64, OBJECT_BYTES_MAX)?;
         let mut state = self.state();
         match state.objects.get(path) {
             None => return Err(StoreError::NotFound { path: path.to_string() }),

@@ -14,9 +14,10 @@ use twinge_rollout::{Policy, Rollout, choose_salt};
 use twinge_trust::{Digest, Envelope, Keyring, Role, SigningKey, TrustError, VerifiedModule};
 
 use crate::channel::is;
+use crate::store::check_size;
 use crate::{
-    Channel, ChannelView, Name, NameError, Object, Refusal, Store, StoreError, StorePath,
-    TransitionError,
+    Channel, ChannelView, DOCUMENT_BYTES_MAX, MODULE_BYTES_MAX, Name, NameError, Object,
+    REPORT_BYTES_MAX, Refusal, Store, StoreError, StorePath, TransitionError,
 };
 
 /// How often an operation starts over because somebody else wrote first.
@@ -25,9 +26,6 @@ pub const WRITE_ATTEMPTS_MAX: u32 = 8;
 /// Largest serial that is taken from a document which nobody trusted signed.
 pub const UNVERIFIED_SERIAL_MAX: u64 = 1 << 20;
 
-/// Largest report of a device, in bytes.
-pub const REPORT_BYTES_MAX: usize = 1024 * 1024;
-
 /// Modules and channels in one store.
 #[derive(Clone, Debug)]
 pub struct Registry {
@@ -35,7 +33,7 @@ pub struct Registry {
 }
 
 /// Who writes a channel document, on whose word they build, and for how long it holds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Author<'a> {
     /// The key that signs.
     pub key: &'a SigningKey,
@@ -48,6 +46,10 @@ pub struct Author<'a> {
     /// What is known of the document that is built on. The storage may hold an old one, and a
     /// signature would make it new again.
     pub known: KnownSerial,
+    /// The newest document by a promoter that is known. A retrainer's is not built on where it
+    /// repeats an older one, whatever its own serial: a promoter's signature would bring that
+    /// champion back.
+    pub promoted: Option<Channel>,
 }
 
 /// What an author knows of a channel's serial.
@@ -188,6 +190,20 @@ pub enum RegistryError {
         /// The serial that lies there.
         found: u64,
     },
+    /// The document that lies there carries a promoter's word that is older than one that was seen.
+    #[error(
+        "build on {path}: what acts by it is the promoter's choice of serial {found}, and serial \
+         {seen} was chosen since; somebody with a retrainer's key put it back: restate the channel \
+         with the champion that is meant, and revoke that key"
+    )]
+    BehindPromoted {
+        /// The object.
+        path: String,
+        /// The serial of the newest document by a promoter that was seen.
+        seen: u64,
+        /// That of the one which is carried along; zero where there is none.
+        found: u64,
+    },
     /// The document changed since it was looked at.
     #[error("build on {path}: serial {found} lies there, and {expected} was looked at; look again")]
     Moved {
@@ -269,7 +285,7 @@ impl Registry {
     /// signed anew, never to be run.
     pub async fn module_unverified(&self, digest: &Digest) -> Result<Vec<u8>, RegistryError> {
         let path = module_path(digest, "wasm")?;
-        let bytes = self.get_part(digest, &path).await?;
+        let bytes = self.get_part(digest, &path, MODULE_BYTES_MAX).await?;
         let found = Digest::of(&bytes);
         if found == *digest {
             return Ok(bytes);
@@ -422,8 +438,8 @@ impl Registry {
 
     /// Writes a channel anew, whatever is there: the way out after a key was revoked or a
     /// document destroyed. For a promoter only. The serial becomes greater than that of
-    /// `document` and of what is there, if that is genuine or the serial a plausible one; whoever knows the newest serial that
-    /// devices have seen puts it into `document`.
+    /// `document` and of what is there, if that is genuine or the serial a plausible one; whoever
+    /// knows the newest serial that devices have seen puts it into `document`.
     pub async fn restate(
         &self,
         document: &Channel,
@@ -436,7 +452,12 @@ impl Registry {
             let (path, key_id) = (path.to_string(), key_id.to_string());
             return Err(RegistryError::NotAPromoter { path, key_id });
         }
-        self.settle(&path, |stored| {
+        // What is too large to be read is no document either, and would be in the way.
+        let found = self.store.get_within(&path, DOCUMENT_BYTES_MAX).await;
+        if let Err(StoreError::TooLarge { .. }) = found {
+            self.store.delete(&path).await?;
+        }
+        self.settle(&path, DOCUMENT_BYTES_MAX, |stored| {
             let serial = stored.map_or(0, |object| serial_of(&path, object, &view, author));
             let serial = serial.max(document.serial);
             let next = Channel { serial, ..document.clone() }.renewed()?;
@@ -454,7 +475,7 @@ impl Registry {
         channel: &Name,
     ) -> Result<Option<(Envelope, Channel)>, RegistryError> {
         let path = channel_path(detector, channel)?;
-        let object = self.store.get(&path).await?;
+        let object = self.store.get_within(&path, DOCUMENT_BYTES_MAX).await?;
         object.map(|object| read_channel(&path, &object.bytes)).transpose()
     }
 
@@ -466,9 +487,9 @@ impl Registry {
         keyring: &Keyring,
     ) -> Result<VerifiedModule, RegistryError> {
         let path = module_path(digest, "wasm")?;
-        let bytes = self.get_part(digest, &path).await?;
+        let bytes = self.get_part(digest, &path, MODULE_BYTES_MAX).await?;
         let statement_path = module_path(digest, "json")?;
-        let statement = self.get_part(digest, &statement_path).await?;
+        let statement = self.get_part(digest, &statement_path, DOCUMENT_BYTES_MAX).await?;
         let module = Envelope::from_json(&statement)
             .and_then(|envelope| VerifiedModule::verify(bytes, &envelope, keyring))
             .map_err(|source| RegistryError::Untrusted { path: path.to_string(), source })?;
@@ -503,7 +524,8 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         let path = report_path(detector, device)?;
         check_report(&path, report)?;
-        self.settle(&path, |stored| Ok(overwrite(stored, report))).await
+        let bytes_max = REPORT_BYTES_MAX as u64;
+        self.settle(&path, bytes_max, |stored| Ok(overwrite(stored, report))).await
     }
 
     /// The devices that ever reported on a detector, by name.
@@ -521,14 +543,14 @@ impl Registry {
         device: &str,
     ) -> Result<Option<Vec<u8>>, RegistryError> {
         let path = report_path(detector, device)?;
-        let Some(object) = self.store.get(&path).await? else { return Ok(None) };
-        check_report(&path, &object.bytes)?;
-        Ok(Some(object.bytes))
+        let object = self.store.get_within(&path, REPORT_BYTES_MAX as u64).await?;
+        Ok(object.map(|object| object.bytes))
     }
 
     /// Other bytes under the module's digest can only be damage, which is mended.
     async fn put_module(&self, path: &StorePath, module: &[u8]) -> Result<(), RegistryError> {
-        self.create_or_settle(path, module, |stored| Ok(overwrite(stored, module))).await
+        let mend = |stored: Option<&Object>| Ok(overwrite(stored, module));
+        self.create_or_settle(path, module, MODULE_BYTES_MAX, mend).await
     }
 
     async fn put_statement(
@@ -539,15 +561,20 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         let path = module_path(&module.digest(), "json")?;
         let bytes = ours.to_json();
-        self.create_or_settle(&path, &bytes, |stored| match stored {
+        self.create_or_settle(&path, &bytes, DOCUMENT_BYTES_MAX, |stored| match stored {
             None => Ok(Decision::Write(bytes.clone(), ())),
             Some(stored) => reconcile(module, ours, stored, keyring),
         })
         .await
     }
 
-    async fn get_part(&self, digest: &Digest, path: &StorePath) -> Result<Vec<u8>, RegistryError> {
-        let object = self.store.get(path).await?;
+    async fn get_part(
+        &self,
+        digest: &Digest,
+        path: &StorePath,
+        bytes_max: u64,
+    ) -> Result<Vec<u8>, RegistryError> {
+        let object = self.store.get_within(path, bytes_max).await?;
         let missing = || RegistryError::NoModule { digest: *digest, path: path.to_string() };
         object.map(|object| object.bytes).ok_or_else(missing)
     }
@@ -565,14 +592,15 @@ impl Registry {
         let path = channel_path(detector, channel)?;
         let view = ChannelView::new(detector.clone(), channel.clone());
         let missing = || RegistryError::NoChannel { path: path.to_string() };
-        self.settle(&path, |stored| {
+        self.settle(&path, DOCUMENT_BYTES_MAX, |stored| {
             let current =
                 stored.map(|object| trust_channel(&path, object, &view, author)).transpose()?;
             let base = current.as_ref().map(|(_, channel)| channel).or(blank.as_ref());
             let base = base.ok_or_else(missing)?;
             // What is not there cannot be old; devices refuse a serial that begins anew.
-            if current.is_some() {
+            if let Some((envelope, _)) = &current {
                 author.known.check(&path, base.serial)?;
+                author.check_promoted(&path, &view, envelope)?;
             }
             let Some(next) = step(base)? else { return Ok(Decision::Keep(base.clone())) };
             let (next, envelope) = author.issue(&path, next, current.as_ref())?;
@@ -588,27 +616,32 @@ impl Registry {
         &self,
         path: &StorePath,
         bytes: &[u8],
+        bytes_max: u64,
         decide: impl Fn(Option<&Object>) -> Result<Decision<()>, RegistryError>,
     ) -> Result<(), RegistryError> {
+        check_size("write", path, bytes.len() as u64, bytes_max)?;
         match self.store.create(path, bytes).await {
             Ok(_) => Ok(()),
-            Err(StoreError::AlreadyExists { .. }) => self.settle(path, decide).await,
+            Err(StoreError::AlreadyExists { .. }) => self.settle(path, bytes_max, decide).await,
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Reads, decides and writes if nothing changed in between; else starts over.
+    /// Reads, decides and writes if nothing changed in between; else starts over. What has more
+    /// than `bytes_max` bytes is neither read nor written.
     async fn settle<T>(
         &self,
         path: &StorePath,
+        bytes_max: u64,
         decide: impl Fn(Option<&Object>) -> Result<Decision<T>, RegistryError>,
     ) -> Result<T, RegistryError> {
         for _ in 0..WRITE_ATTEMPTS_MAX {
-            let stored = self.store.get(path).await?;
+            let stored = self.store.get_within(path, bytes_max).await?;
             let (bytes, outcome) = match decide(stored.as_ref())? {
                 Decision::Keep(outcome) => return Ok(outcome),
                 Decision::Write(bytes, outcome) => (bytes, outcome),
             };
+            check_size("write", path, bytes.len() as u64, bytes_max)?;
             let written = match &stored {
                 None => self.store.create(path, &bytes).await,
                 Some(stored) => self.store.replace(path, &bytes, &stored.etag).await,
@@ -649,6 +682,24 @@ impl KnownSerial {
 }
 
 impl Author<'_> {
+    /// Refuses what a device would refuse that saw the newest document by a promoter.
+    fn check_promoted(
+        &self,
+        path: &StorePath,
+        view: &ChannelView,
+        envelope: &Envelope,
+    ) -> Result<(), RegistryError> {
+        let Some(promoted) = &self.promoted else { return Ok(()) };
+        let path = || path.to_string();
+        match view.check_follows(envelope, self.keyring, promoted) {
+            Ok(()) => Ok(()),
+            Err(Refusal::OlderPromotion { seen, found }) => {
+                Err(RegistryError::BehindPromoted { path: path(), seen, found })
+            }
+            Err(source) => Err(RegistryError::NotGenuine { path: path(), source }),
+        }
+    }
+
     /// Signs the next document, and makes sure that a device which holds the current one would
     /// accept it.
     fn issue(

@@ -101,10 +101,14 @@ impl<S: Store> Retrying<S> {
 
 #[async_trait]
 impl<S: Store> Store for Retrying<S> {
-    async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError> {
+    async fn get_within(
+        &self,
+        path: &StorePath,
+        bytes_max: u64,
+    ) -> Result<Option<Object>, StoreError> {
         let mut attempts = 0;
         loop {
-            match self.inner.get(path).await {
+            match self.inner.get_within(path, bytes_max).await {
                 Ok(object) => return Ok(object),
                 Err(error) => self.pause(&mut attempts, error).await?,
             }

@@ -6,7 +6,8 @@
 
 use twinge_trust::{Envelope, Root, TrustedRoot};
 
-use crate::{Registry, RegistryError, StoreError, StorePath};
+use crate::store::check_size;
+use crate::{DOCUMENT_BYTES_MAX, Registry, RegistryError, StoreError, StorePath};
 
 /// Most versions that one look steps over; the next look goes on from there.
 const STEPS_MAX: u32 = 1000;
@@ -17,6 +18,7 @@ impl Registry {
     pub async fn put_root(&self, root: &TrustedRoot) -> Result<(), RegistryError> {
         let path = root_path(root.root().version)?;
         let bytes = root.envelope().to_json();
+        check_size("write", &path, bytes.len() as u64, DOCUMENT_BYTES_MAX)?;
         match self.store.create(&path, &bytes).await {
             Ok(_) => Ok(()),
             Err(StoreError::AlreadyExists { .. }) => self.check_root(&path, root).await,
@@ -30,7 +32,8 @@ impl Registry {
         let mut believed = believed.clone();
         for _ in 0..STEPS_MAX {
             let path = root_path(believed.root().version.saturating_add(1))?;
-            let Some(object) = self.store.get(&path).await? else { break };
+            let found = self.store.get_within(&path, DOCUMENT_BYTES_MAX).await?;
+            let Some(object) = found else { break };
             believed = Envelope::from_json(&object.bytes)
                 .and_then(|next| believed.accept(&next))
                 .map_err(|source| RegistryError::Untrusted {
@@ -42,7 +45,7 @@ impl Registry {
     }
 
     async fn check_root(&self, path: &StorePath, root: &TrustedRoot) -> Result<(), RegistryError> {
-        let object = self.store.get(path).await?;
+        let object = self.store.get_within(path, DOCUMENT_BYTES_MAX).await?;
         let there = object.and_then(|object| Envelope::from_json(&object.bytes).ok());
         let same = there.is_some_and(|there| {
             Root::from_json(there.payload_unverified()).is_ok_and(|there| there == *root.root())

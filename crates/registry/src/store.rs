@@ -25,8 +25,21 @@ const SEGMENT_BYTES_MAX: usize = 128;
 /// so; [`Retrying`](crate::Retrying) finds out.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug {
-    /// The object at `path`, or nothing.
-    async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError>;
+    /// The object at `path`, or nothing; [`StoreError::TooLarge`] where it has more than
+    /// `bytes_max` bytes, of which no more than so many are ever held.
+    ///
+    /// Whoever reads what others can write says how much that may be: nothing in storage is
+    /// believed before its signature was looked at, and for that all of it has to be here.
+    async fn get_within(
+        &self,
+        path: &StorePath,
+        bytes_max: u64,
+    ) -> Result<Option<Object>, StoreError>;
+
+    /// [`get_within`](Self::get_within) [`OBJECT_BYTES_MAX`].
+    async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError> {
+        self.get_within(path, OBJECT_BYTES_MAX).await
+    }
 
     /// Writes an object that is not there yet; of concurrent creators one wins, the others get
     /// [`StoreError::AlreadyExists`].
@@ -73,8 +86,12 @@ pub trait Store: Send + Sync + fmt::Debug {
 
 #[async_trait]
 impl<S: Store + ?Sized> Store for Arc<S> {
-    async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError> {
-        (**self).get(path).await
+    async fn get_within(
+        &self,
+        path: &StorePath,
+        bytes_max: u64,
+    ) -> Result<Option<Object>, StoreError> {
+        (**self).get_within(path, bytes_max).await
     }
 
     async fn create_with(
@@ -256,15 +273,20 @@ pub enum StoreError {
         /// The file.
         path: String,
     },
-    /// An object is larger than [`OBJECT_BYTES_MAX`].
-    #[error("{action} {path}: {bytes} bytes are more than the {OBJECT_BYTES_MAX} that are allowed")]
+    /// An object is larger than what its reader or writer takes, at most [`OBJECT_BYTES_MAX`].
+    #[error(
+        "{action} {path}: {bytes} bytes are more than the {bytes_max} that are allowed; find out \
+         who made it so large, and remove what lies there if it does not belong there"
+    )]
     TooLarge {
         /// What was being done.
         action: &'static str,
         /// The object.
         path: String,
-        /// How large it is.
+        /// How large it is, as far as that was looked at.
         bytes: u64,
+        /// How large it may be.
+        bytes_max: u64,
     },
     /// Somebody holds the lock of a directory and does not let go.
     #[error("lock {path}: another process held it too long; look for one that hangs")]
@@ -328,9 +350,10 @@ pub(crate) fn check_size(
     action: &'static str,
     path: &StorePath,
     bytes: u64,
+    bytes_max: u64,
 ) -> Result<(), StoreError> {
-    if bytes > OBJECT_BYTES_MAX {
-        return Err(StoreError::TooLarge { action, path: path.to_string(), bytes });
+    if bytes > bytes_max {
+        return Err(StoreError::TooLarge { action, path: path.to_string(), bytes, bytes_max });
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ pub struct ChannelView {
 pub struct LastSeen {
     /// The serial of the newest document accepted.
     pub serial: u64,
-    /// The latest time at which one was accepted, in milliseconds since 1970.
+    /// The latest time that it was when one was accepted, in milliseconds since 1970.
     pub time_ms: i64,
     /// The serial of the newest document by a promoter that was believed, itself or carried along.
     #[serde(default)]
@@ -33,6 +33,10 @@ pub struct LastSeen {
 /// Largest step from one serial to the next that is believed: whoever may sign documents must not
 /// use up all serials with one.
 const SERIAL_STEP_MAX: u64 = 1 << 32;
+
+/// A clock that went back by no more than this, in milliseconds, is waited for. One that went back
+/// by more may have been ahead before, and must not shut out what is newer for as long as that.
+const CLOCK_WAIT_MS_MAX: i64 = 3_600_000;
 
 /// A document that is believed.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,6 +130,17 @@ pub enum Refusal {
         /// The key that signed.
         key_id: KeyId,
     },
+    /// What acts by it is what a promoter chose before the newest choice that is known.
+    #[error(
+        "accept channel: what acts by it was chosen by serial {found}, and {seen} came since; have \
+         a promoter restate it"
+    )]
+    OlderPromotion {
+        /// The serial of the newest document by a promoter that is known.
+        seen: u64,
+        /// The serial of the promoter's document in it; zero where there is none.
+        found: u64,
+    },
 }
 
 impl ChannelView {
@@ -174,6 +189,12 @@ impl ChannelView {
     }
 
     /// The second half: everything that depends on what this device has seen, and on the time.
+    ///
+    /// Where the clock shows less than was seen before, nobody can tell which of the two was wrong.
+    /// Then only a document that is newer than the one accepted is believed, and only if it would
+    /// be at both times: it takes the device forward whichever was right. Whatever lies there
+    /// otherwise, the same document too, is refused and told, so that nobody keeps a device where
+    /// it is by turning its clock back.
     pub fn judge(
         &self,
         opened: &Opened,
@@ -181,9 +202,11 @@ impl ChannelView {
         now_ms: i64,
     ) -> Result<Accepted, Refusal> {
         let seen_ms = last_seen.map_or(now_ms, |seen| seen.time_ms);
-        if now_ms < seen_ms {
+        let is_waited_for = seen_ms.saturating_sub(now_ms) <= CLOCK_WAIT_MS_MAX;
+        if now_ms < seen_ms && (is_waited_for || !self.is_newer(&opened.channel, last_seen)) {
             return Err(Refusal::ClockSetBack { seen_ms, now_ms });
         }
+        let now_ms = now_ms.max(seen_ms);
         self.check_serial(&opened.channel, last_seen)?;
         let expires_ms = opened.channel.expires_ms;
         if now_ms >= expires_ms {
@@ -210,6 +233,21 @@ impl ChannelView {
         Ok(opened.channel)
     }
 
+    /// Whether a device that has accepted `promoted`, a promoter's document, would let this one
+    /// change what acts; serials and times apart.
+    pub(crate) fn check_follows(
+        &self,
+        envelope: &Envelope,
+        keyring: &Keyring,
+        promoted: &Channel,
+    ) -> Result<(), Refusal> {
+        let opened = self.open(envelope, keyring)?;
+        let seen = promoted.serial;
+        let view = Self { accepted: Some(promoted.clone()), ..self.clone() };
+        view.check_authority(&opened, seen, None)
+            .map_err(|_why| Refusal::OlderPromotion { seen, found: opened.promoted() })
+    }
+
     fn read(
         &self,
         envelope: &Envelope,
@@ -227,6 +265,14 @@ impl ChannelView {
             });
         }
         Ok((channel, verified.key_id, verified.role))
+    }
+
+    /// Whether a document was made after all that was seen, by its serial and by its own word.
+    fn is_newer(&self, new: &Channel, last_seen: Option<LastSeen>) -> bool {
+        let later =
+            |accepted: &Channel| accepted.serial < new.serial && accepted.issued_ms < new.issued_ms;
+        self.accepted.as_ref().is_some_and(later)
+            && last_seen.is_none_or(|seen| seen.serial < new.serial)
     }
 
     fn check_serial(&self, new: &Channel, last_seen: Option<LastSeen>) -> Result<(), Refusal> {
@@ -456,6 +502,49 @@ mod tests {
         let old = document(4, 1).sign(&promoter());
         let refusal = self::view().accept(&old, &keyring(), last_seen, NOW_MS).unwrap_err();
         assert!(matches!(refusal, Refusal::SerialWentBack { .. }), "{refusal}");
+    }
+
+    /// A clock that was ahead and came back, or one that somebody turned back: nobody can tell.
+    #[test]
+    fn a_clock_that_was_ahead_shuts_out_no_newer_document() {
+        const DAY_MS: i64 = 86_400_000;
+        let lasting = |serial, issued_ms| Channel {
+            issued_ms,
+            expires_ms: issued_ms + 30 * DAY_MS,
+            ..document(serial, 1)
+        };
+        let first = lasting(5, NOW_MS).sign(&promoter());
+        let accepted = view().accept(&first, &keyring(), None, NOW_MS).unwrap();
+        let view = view().after(&accepted);
+        let ahead_ms = NOW_MS + 29 * DAY_MS;
+        let ahead = view.accept(&first, &keyring(), Some(accepted.last_seen), ahead_ms).unwrap();
+        let judge = |document: &Channel, now_ms| {
+            view.accept(&document.sign(&promoter()), &keyring(), Some(ahead.last_seen), now_ms)
+        };
+        let back_ms = NOW_MS + DAY_MS;
+        let newer = judge(&lasting(6, back_ms), back_ms).unwrap();
+        let expected = LastSeen { serial: 6, time_ms: ahead_ms, promoted: 6 };
+        assert_eq!(newer.last_seen, expected, "the time seen does not go back");
+
+        // What a clock that was turned back is good for: none of it moves the device.
+        let short = Channel { expires_ms: ahead_ms, ..lasting(6, back_ms) };
+        let told = judge(&short, back_ms).unwrap_err();
+        assert!(matches!(told, Refusal::Expired { now_ms, .. } if now_ms == ahead_ms), "{told}");
+        let older = [lasting(5, NOW_MS), lasting(4, back_ms), lasting(6, NOW_MS - 1)];
+        for document in older {
+            let told = judge(&document, back_ms).unwrap_err();
+            assert!(matches!(told, Refusal::ClockSetBack { .. }), "{told}");
+        }
+        // The same again is no news: as long as the clock is behind, it is told.
+        let view = view.after(&newer);
+        let again = lasting(6, back_ms).sign(&promoter());
+        let told = view.accept(&again, &keyring(), Some(newer.last_seen), back_ms + 1);
+        assert!(matches!(told, Err(Refusal::ClockSetBack { .. })), "{told:?}");
+        // Soon over by itself.
+        for (back_ms, waits) in [(3_600_000, true), (3_600_001, false)] {
+            let outcome = judge(&lasting(6, back_ms), ahead_ms - back_ms);
+            assert_eq!(outcome.is_err(), waits, "{outcome:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use twinge_registry::{Directory, MemoryStore, Registry, RegistryError, Store, StorePath};
+use twinge_registry::{
+    Directory, MemoryStore, Registry, RegistryError, Store, StoreError, StorePath,
+};
 use twinge_trust::{
     ArtefactIdentity, ArtefactStatement, Digest, Envelope, Keyring, Role, SigningKey, TrustError,
     TrustedKey, VerifiedModule,
@@ -157,6 +159,28 @@ async fn an_altered_or_displaced_artefact_is_told_by_name() {
     store.delete(&here).await.unwrap();
     let error = fetch(&registry, "x86_64-unknown-linux").await.unwrap_err();
     assert!(matches!(error, RegistryError::HalfArtefact { .. }), "{error}");
+}
+
+/// An artefact may be large, so no more of it is read than somebody answers for.
+#[tokio::test]
+async fn an_artefact_is_read_as_far_as_its_statement_is_signed() {
+    let (store, registry) = memory();
+    let path = put(&registry, "pulley32", CODE).await.unwrap();
+    let etag = store.get(&path).await.unwrap().unwrap().etag;
+    store.replace(&path, &[CODE, b"!"].concat(), &etag).await.unwrap();
+    let error = fetch(&registry, "pulley32").await.unwrap_err();
+    let RegistryError::Store(StoreError::TooLarge { bytes_max, .. }) = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(*bytes_max, CODE.len() as u64);
+    assert!(error.to_string().contains(path.as_str()), "{error}");
+    // A length that nobody signed is no reason to read at all.
+    let large = ArtefactStatement { bytes: u64::MAX, ..statement(&identity("pulley32"), CODE) };
+    let place = statement_path(&path);
+    let etag = store.get(&place).await.unwrap().unwrap().etag;
+    store.replace(&place, &large.sign(&key(PROMOTER)).to_json(), &etag).await.unwrap();
+    let error = fetch(&registry, "pulley32").await.unwrap_err();
+    assert!(matches!(error, RegistryError::Untrusted { .. }), "{error:?}");
 }
 
 #[tokio::test]

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use serde_json::Value;
 use twinge_registry::{
-    Author, Channel, ChannelView, Directory, Etag, KnownSerial, MemoryStore, Metadata, Name,
-    Object, Refusal, Registry, RegistryError, Store, StoreError, StorePath, Target,
-    TransitionError,
+    Author, Channel, ChannelView, DOCUMENT_BYTES_MAX, Directory, Etag, KnownSerial,
+    MODULE_BYTES_MAX, MemoryStore, Metadata, Name, Object, REPORT_BYTES_MAX, Refusal, Registry,
+    RegistryError, Store, StoreError, StorePath, Target, TransitionError,
 };
 use twinge_rollout::{Gate, Policy};
 use twinge_trust::{
@@ -35,7 +35,8 @@ fn keyring() -> Keyring {
 }
 
 fn author<'a>(key: &'a SigningKey, keyring: &'a Keyring) -> Author<'a> {
-    Author { key, keyring, now_ms: NOW_MS, lifetime_ms: 1000, known: KnownSerial::Nothing }
+    let known = KnownSerial::Nothing;
+    Author { key, keyring, now_ms: NOW_MS, lifetime_ms: 1000, known, promoted: None }
 }
 
 fn name(text: &str) -> Name {
@@ -215,6 +216,60 @@ async fn nobody_signs_on_top_of_a_forged_channel() {
     publish(&registry, 2).await.unwrap();
 }
 
+/// A retrainer's document of a greater serial that repeats what a promoter has left: devices refuse
+/// it, and so does whoever would sign it anew.
+#[tokio::test]
+async fn nobody_signs_an_older_champion_anew() {
+    let (store, registry) = memory();
+    publish(&registry, 1).await.unwrap();
+    promote(&registry, 1).await.unwrap();
+    let (older, _) = document(&registry).await.unwrap();
+    publish(&registry, 2).await.unwrap();
+    let newer = promote(&registry, 2).await.unwrap();
+    let (keyring, stolen) = (keyring(), retrainer());
+    let place = path("channels/pump/stable.json");
+    let put = async |document: Channel| {
+        let etag = store.get(&place).await.unwrap().unwrap().etag;
+        store.replace(&place, &document.sign(&stolen).to_json(), &etag).await.unwrap();
+    };
+    let repeated = Channel::from_json(older.payload_unverified()).unwrap();
+    let found = repeated.serial;
+    let (serial, expires_ms) = (newer.serial + 5, NOW_MS + 99_999);
+    let blank = Channel { serial, expires_ms, ..Channel::new(name("pump"), name("stable")) };
+    let older = Channel { serial, expires_ms, endorsement: Some(older), ..repeated };
+    let (key, seen) = (promoter(), newer.serial);
+    let author = Author { promoted: Some(newer.clone()), ..author(&key, &keyring) };
+    let (detector, stable) = (name("pump"), name("stable"));
+    for (document, told) in [(older, found), (blank, 0)] {
+        put(document).await;
+        let refused = [
+            registry.renew(&detector, &stable, &author).await,
+            registry.hold(&detector, &stable, Some("wait"), &author).await,
+            registry.rollback(&detector, &stable, &digest(1), None, &author).await,
+        ];
+        for refused in refused {
+            let Err(RegistryError::BehindPromoted { seen: newest, found, .. }) = &refused else {
+                panic!("{refused:?}")
+            };
+            assert_eq!((*newest, *found), (seen, told));
+            assert!(refused.unwrap_err().to_string().contains("restate the channel"));
+        }
+        assert_eq!(document_serial(&registry).await, serial, "nothing was written");
+    }
+    // The way out, and what a retrainer may do stays possible.
+    let champion = newer.champion.clone();
+    let meant = Channel { champion, ..Channel::new(detector.clone(), stable.clone()) };
+    let restated = registry.restate(&meant, &author).await.unwrap();
+    assert!(restated.serial > serial);
+    let author = Author { promoted: Some(restated), ..author };
+    publish(&registry, 3).await.unwrap();
+    registry.renew(&detector, &stable, &author).await.unwrap();
+}
+
+async fn document_serial(registry: &Registry) -> u64 {
+    document(registry).await.expect("a channel").1.serial
+}
+
 #[tokio::test]
 async fn repeating_and_missing_steps_are_told_apart() {
     let (_, registry) = memory();
@@ -260,6 +315,53 @@ async fn a_fetched_module_is_the_one_asked_for() {
     // Publishing again mends it.
     publish(&registry, 1).await.unwrap();
     registry.fetch(&digest(1), &keyring()).await.unwrap();
+}
+
+/// Each reader says how much it takes, whatever the storage holds.
+#[tokio::test]
+async fn what_is_larger_than_its_kind_is_refused_before_it_is_looked_at() {
+    let (store, registry) = memory();
+    let (_, _, root) = first_root();
+    let document = DOCUMENT_BYTES_MAX as usize;
+    let module = (format!("modules/{}.wasm", digest(1)), MODULE_BYTES_MAX as usize);
+    let statement = (format!("modules/{}.json", digest(2)), document);
+    store.create(&path(&format!("modules/{}.wasm", digest(2))), &self::module(2)).await.unwrap();
+    for (place, bytes_max) in [
+        ("channels/pump/stable.json".to_owned(), document),
+        ("trust/2.root.json".to_owned(), document),
+        ("fleet/pump/d7.json".to_owned(), REPORT_BYTES_MAX),
+        module,
+        statement,
+    ] {
+        store.create(&path(&place), &vec![b' '; bytes_max + 1]).await.unwrap();
+        let outcome = match place.split('/').next().unwrap() {
+            "channels" => registry.channel(&name("pump"), &name("stable")).await.map(drop),
+            "trust" => registry.newest_root(&root).await.map(drop),
+            "fleet" => registry.report(&name("pump"), "d7").await.map(drop),
+            _ if place.ends_with("wasm") => registry.fetch(&digest(1), &keyring()).await.map(drop),
+            _ => registry.fetch(&digest(2), &keyring()).await.map(drop),
+        };
+        let error = outcome.unwrap_err().to_string();
+        for part in [&place, &(bytes_max + 1).to_string(), &bytes_max.to_string()] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+    // A promoter writes over it.
+    let champion = Some(target(1));
+    let meant = Channel { champion, ..Channel::new(name("pump"), name("stable")) };
+    let (key, keyring) = (promoter(), keyring());
+    registry.restate(&meant, &author(&key, &keyring)).await.unwrap();
+    assert_eq!(document_serial(&registry).await, 1);
+    // Nor is written what nobody could read.
+    let (store, registry) = memory();
+    let key = retrainer();
+    let large = vec![0; MODULE_BYTES_MAX as usize + 1];
+    let digest = Digest::of(&large);
+    let module_bytes = large.len() as u64;
+    let said = Statement { module_digest: digest, module_bytes, ..self::statement(3) };
+    let error = registry.put(&large, &said.sign(&key), &keyring).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Store(StoreError::TooLarge { .. })), "{error}");
+    assert!(store.list("").await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -332,14 +434,19 @@ async fn a_rollout_goes_through_its_stages_and_a_retrainer_cannot_steer_it() {
     assert_eq!(withdraw(&registry, 2).await.unwrap().challenger, None);
 }
 
+fn first_root() -> (SigningKey, Root, TrustedRoot) {
+    let key = SigningKey::from_seed([9; 32]);
+    let keys = vec![TrustedKey::new(key.public(), &[Role::Root], "")];
+    let keyring = Keyring::new(keys).expect("one key");
+    let root = Root { version: 1, expires_ms: 1, threshold: 1, keyring };
+    let first = TrustedRoot::anchor(root.sign(&[&key])).expect("it signed itself");
+    (key, root, first)
+}
+
 #[tokio::test]
 async fn a_root_is_followed_step_by_step() {
     let (store, registry) = memory();
-    let key = SigningKey::from_seed([9; 32]);
-    let keys = vec![TrustedKey::new(key.public(), &[Role::Root], "")];
-    let keyring = Keyring::new(keys).unwrap();
-    let mut root = Root { version: 1, expires_ms: 1, threshold: 1, keyring };
-    let first = TrustedRoot::anchor(root.sign(&[&key])).unwrap();
+    let (key, mut root, first) = first_root();
     let mut newest = first.clone();
     for _ in 0..3 {
         root = root.next(1).unwrap();
@@ -401,8 +508,12 @@ impl FailingStore {
 
 #[async_trait]
 impl Store for FailingStore {
-    async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError> {
-        self.pass(self.inner.get(path)).await
+    async fn get_within(
+        &self,
+        path: &StorePath,
+        bytes_max: u64,
+    ) -> Result<Option<Object>, StoreError> {
+        self.pass(self.inner.get_within(path, bytes_max)).await
     }
     async fn create_with(
         &self,

@@ -1,7 +1,7 @@
 //! Modules from a file or a registry, kept in a cache so that a restart needs neither.
 
 #[cfg(feature = "compiler")]
-use crate::own_code::OwnCode;
+use crate::own_code::{CompileError, OwnCode};
 use crate::trust::Trust;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,10 @@ use std::sync::Arc;
 use thiserror::Error;
 use twinge_engine::{Engine, LoadError, Module};
 use twinge_registry::file::{FileError, read_signed};
-use twinge_registry::{Directory, Refusal, Registry, RegistryError, Store, StoreError, StorePath};
+use twinge_registry::{
+    DOCUMENT_BYTES_MAX, Directory, MODULE_BYTES_MAX, Refusal, Registry, RegistryError, Store,
+    StoreError, StorePath,
+};
 use twinge_trust::{Digest, Envelope, TrustError, VerifiedModule};
 
 /// Why a module cannot be run.
@@ -26,6 +29,16 @@ pub enum ModuleError {
         /// Why.
         #[source]
         source: LoadError,
+    },
+    /// It is too much to compile here.
+    #[cfg(feature = "compiler")]
+    #[error("module {digest} is refused, for it cannot be compiled within bounds")]
+    Compile {
+        /// The module.
+        digest: Digest,
+        /// What was too much.
+        #[source]
+        source: CompileError,
     },
     /// The cache.
     #[error("module cache is not usable")]
@@ -195,7 +208,7 @@ impl ModuleCache {
         let verified = registry.fetch(digest, &self.trust.keyring()).await?;
         let registry = Some((registry.clone(), Arc::clone(store)));
         let module = self.load_either(&verified, registry.as_ref()).await?;
-        let statement = store.get(&path(digest, "json")?).await?;
+        let statement = store.get_within(&path(digest, "json")?, DOCUMENT_BYTES_MAX).await?;
         let envelope = statement.and_then(|object| Envelope::from_json(&object.bytes).ok());
         self.keep(&verified, envelope.as_ref()).await?;
         Ok(module)
@@ -249,7 +262,7 @@ impl ModuleCache {
 
     async fn load(&mut self, verified: &VerifiedModule) -> Result<Module, ModuleError> {
         let digest = verified.digest();
-        let module = match self.load_own(verified).await {
+        let module = match self.load_own(verified).await? {
             Some(module) => module,
             None => {
                 self.engine.load(verified).map_err(|source| ModuleError::Load { digest, source })?
@@ -260,15 +273,23 @@ impl ModuleCache {
     }
 
     #[cfg(feature = "compiler")]
-    async fn load_own(&self, verified: &VerifiedModule) -> Option<Module> {
-        self.own.as_ref()?.load(&self.engine, verified).await
+    async fn load_own(&self, verified: &VerifiedModule) -> Result<Option<Module>, ModuleError> {
+        match &self.own {
+            Some(own) => own.load(&self.engine, verified).await,
+            None => Ok(None),
+        }
     }
 
     /// A build that compiles nothing keeps nothing.
     #[cfg(not(feature = "compiler"))]
-    #[expect(clippy::unused_self, clippy::unused_async, reason = "the shape it has elsewhere")]
-    async fn load_own(&self, _: &VerifiedModule) -> Option<Module> {
-        None
+    #[expect(
+        clippy::unused_self,
+        clippy::unused_async,
+        clippy::unnecessary_wraps,
+        reason = "the shape it has elsewhere"
+    )]
+    async fn load_own(&self, _: &VerifiedModule) -> Result<Option<Module>, ModuleError> {
+        Ok(None)
     }
 
     async fn keep(
@@ -297,11 +318,12 @@ impl ModuleCache {
     }
 
     async fn kept(&self, digest: &Digest) -> Result<Option<VerifiedModule>, ModuleError> {
-        let Some(object) = self.store.get(&path(digest, "wasm")?).await? else { return Ok(None) };
+        let found = self.store.get_within(&path(digest, "wasm")?, MODULE_BYTES_MAX).await?;
+        let Some(object) = found else { return Ok(None) };
         if Digest::of(&object.bytes) != *digest {
             return Ok(None);
         }
-        let statement = self.store.get(&path(digest, "json")?).await?;
+        let statement = self.store.get_within(&path(digest, "json")?, DOCUMENT_BYTES_MAX).await?;
         let envelope = statement.and_then(|object| Envelope::from_json(&object.bytes).ok());
         match envelope {
             Some(envelope) => {
@@ -317,4 +339,16 @@ impl ModuleCache {
 
 fn path(digest: &Digest, extension: &str) -> Result<StorePath, StoreError> {
     StorePath::new(&format!("modules/{digest}.{extension}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinge_engine::Limits;
+
+    /// What a registry may hold, an engine takes, and nothing beyond.
+    #[test]
+    fn registries_and_engines_agree_on_the_size_of_modules() {
+        assert_eq!(Limits::default().module_bytes_max as u64, MODULE_BYTES_MAX);
+    }
 }

@@ -10,17 +10,78 @@ use crate::chain::chain;
 use crate::modules::ModuleError;
 use std::error::Error;
 use std::io::{self, Read, Write};
-use std::process::{Command, ExitCode, Stdio};
+use std::path::Path;
+use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
 use twinge_engine::{Engine, Limits, Module};
 use twinge_platform::Disk;
-use twinge_registry::{Directory, Registry};
+use twinge_registry::{Directory, MODULE_BYTES_MAX, Registry};
 use twinge_trust::{
     ArtefactStatement, Digest, Keyring, Role, SigningKey, TrustedKey, VerifiedArtefact,
     VerifiedModule,
 };
 
 type Failure = Box<dyn Error + Send + Sync>;
+
+/// How long compiling a module may take. The largest that is accepted takes a small device a minute
+/// or two.
+const COMPILE_TIME_MAX: Duration = Duration::from_mins(5);
+
+/// How much memory compiling may take, in bytes, where the system can bound it.
+#[cfg(unix)]
+const COMPILE_MEMORY_BYTES_MAX: u64 = 1 << 30;
+
+/// How much processor time compiling may take, in seconds, over all processors.
+#[cfg(unix)]
+const COMPILE_CPU_SECONDS_MAX: u64 = 1200;
+
+/// Why the process that compiles has given no code.
+#[derive(Debug, Error)]
+pub enum CompileError {
+    /// It cannot be started, or spoken with.
+    #[error("compiling in a process of its own: it cannot be started or was cut off")]
+    Process {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It said no.
+    #[error("compiling in a process of its own ended with {status}")]
+    Refused {
+        /// How it ended.
+        status: String,
+    },
+    /// It took too long.
+    #[error(
+        "compiling took more than {time_max:?}; train a smaller module, or have it compiled \
+             elsewhere and allow its artefact with --allow-native"
+    )]
+    Late {
+        /// How long it may take.
+        time_max: Duration,
+    },
+    /// The system ended it, most likely for what it took of memory or time.
+    #[error(
+        "compiling was ended by the system with {status}, as it does where memory runs out; \
+             train a smaller module, or have it compiled elsewhere and allow its artefact with \
+             --allow-native"
+    )]
+    Killed {
+        /// How it ended.
+        status: String,
+    },
+}
+
+impl CompileError {
+    /// Whether this program would do no better with the same work.
+    fn is_beyond_bounds(&self) -> bool {
+        matches!(self, Self::Late { .. } | Self::Killed { .. })
+    }
+}
 
 /// What a device keeps compiled.
 #[derive(Debug)]
@@ -50,7 +111,14 @@ impl OwnCode {
 
     /// A module by its kept code, made first where there is none; nothing where that does not work,
     /// of which a word goes to the log.
-    pub(crate) async fn load(&self, engine: &Engine, module: &VerifiedModule) -> Option<Module> {
+    ///
+    /// # Errors
+    /// A module that is too much to compile: this program must not try what took another one down.
+    pub(crate) async fn load(
+        &self,
+        engine: &Engine,
+        module: &VerifiedModule,
+    ) -> Result<Option<Module>, ModuleError> {
         let told = |error: &(dyn Error + 'static)| {
             tracing::warn!(
                 module = %module.digest(),
@@ -60,12 +128,21 @@ impl OwnCode {
         };
         let artefact = match self.artefact(engine, module).await {
             Ok(artefact) => artefact,
-            Err(error) => {
-                told(&*error);
-                return None;
-            }
+            Err(error) => match error.downcast::<CompileError>() {
+                Ok(source) if source.is_beyond_bounds() => {
+                    return Err(ModuleError::Compile { digest: module.digest(), source: *source });
+                }
+                Ok(source) => {
+                    told(&*source);
+                    return Ok(None);
+                }
+                Err(error) => {
+                    told(&*error);
+                    return Ok(None);
+                }
+            },
         };
-        engine.load_precompiled(module, &artefact).inspect_err(|error| told(error)).ok()
+        Ok(engine.load_precompiled(module, &artefact).inspect_err(|error| told(error)).ok())
     }
 
     async fn artefact(
@@ -86,8 +163,8 @@ impl OwnCode {
                 "kept code is not what this device made, and is made anew"
             ),
         }
-        let (verb, bytes) = (self.verb, module.bytes().to_vec());
-        let code = tokio::task::spawn_blocking(move || compile_apart(verb, &bytes)).await??;
+        let program = std::env::current_exe()?;
+        let code = compile_apart(&program, self.verb, module.bytes(), COMPILE_TIME_MAX).await?;
         let statement = ArtefactStatement {
             detector: twinge_engine::manifest(module.bytes())?.name,
             module_digest: digest,
@@ -101,26 +178,50 @@ impl OwnCode {
     }
 }
 
-/// This program, told to compile, with an environment that has no secrets.
-fn compile_apart(verb: &str, module: &[u8]) -> io::Result<Vec<u8>> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg(verb).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn()?;
-    // It reads all of it before it says a word, so neither waits for the other.
-    let sent = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(module));
-    let output = child.wait_with_output()?;
+/// `program`, told to compile, with an environment that has no secrets. It gets no more than
+/// `time_max` for it.
+async fn compile_apart(
+    program: &Path,
+    verb: &str,
+    module: &[u8],
+    time_max: Duration,
+) -> Result<Vec<u8>, CompileError> {
+    let failed = |source| CompileError::Process { source };
+    let mut command = Command::new(program);
+    command.arg(verb).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().map_err(failed)?;
+    let stdin = child.stdin.take();
+    let work = async {
+        // It reads all of it before it says a word, so neither waits for the other.
+        let sent = match stdin {
+            Some(mut stdin) => stdin.write_all(module).await,
+            None => Ok(()),
+        };
+        Ok((sent, child.wait_with_output().await?))
+    };
+    // What is left behind is dropped, and with it the process ends.
+    let ended = tokio::time::timeout(time_max, work).await;
+    let (sent, output) =
+        ended.map_err(|_elapsed| CompileError::Late { time_max })?.map_err(failed)?;
     if !output.status.success() {
-        return Err(io::Error::other(format!("compiling ended with {}", output.status)));
+        let status = output.status.to_string();
+        // Its own word is 1; any other end is not its doing.
+        return Err(match output.status.code() {
+            Some(1) => CompileError::Refused { status },
+            _ => CompileError::Killed { status },
+        });
     }
-    sent.map(|()| output.stdout)
+    sent.map_err(failed)?;
+    Ok(output.stdout)
 }
 
 /// The other side: a module comes on standard input, and its code goes to standard output. Whoever
 /// asked has verified the one and loads the other, with all checks.
 pub fn compile() -> ExitCode {
     let work = || -> Result<(), Failure> {
+        bound_this_process()?;
         let mut bytes = Vec::new();
-        io::stdin().lock().read_to_end(&mut bytes)?;
+        io::stdin().lock().take(MODULE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
         let module = VerifiedModule::allow_unsigned(bytes);
         let code = Engine::new(Limits::default())?.machine_code(&module, None)?;
         Ok(io::stdout().lock().write_all(&code.bytes)?)
@@ -128,5 +229,60 @@ pub fn compile() -> ExitCode {
     match work() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => crate::program::fail(&anyhow::Error::from_boxed(error), 1),
+    }
+}
+
+/// Lets the system end this process where it takes too much: then the program that asked goes on,
+/// and on a small device nothing else has to make room. The time is for one whose asker is gone.
+#[cfg(unix)]
+fn bound_this_process() -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let bounds =
+        [(Resource::Data, COMPILE_MEMORY_BYTES_MAX), (Resource::Cpu, COMPILE_CPU_SECONDS_MAX)];
+    for (resource, most) in bounds {
+        setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
+    }
+    Ok(())
+}
+
+/// Elsewhere the time alone is bound, by whoever asks.
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "the shape it has elsewhere")]
+fn bound_this_process() -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    async fn run(program: &str, argument: &str, time_max: Duration) -> CompileError {
+        let module = vec![0; 1 << 20];
+        let outcome = compile_apart(Path::new(program), argument, &module, time_max).await;
+        outcome.expect_err("these compile nothing")
+    }
+
+    #[tokio::test]
+    async fn a_compiler_that_does_not_end_is_ended() {
+        const PATIENCE: Duration = Duration::from_secs(30);
+        // It neither reads nor ends; a pipe holds less than the module.
+        let late = run("/bin/sleep", "60", Duration::from_millis(50)).await;
+        assert!(matches!(late, CompileError::Late { .. }) && late.is_beyond_bounds(), "{late}");
+        assert!(late.to_string().contains("50ms"), "{late}");
+        let refused = run("/bin/sleep", "for ever", PATIENCE).await;
+        assert!(!refused.is_beyond_bounds(), "{refused}");
+        let absent = run("/no/such/program", "compile", PATIENCE).await;
+        assert!(!absent.is_beyond_bounds(), "{absent}");
+    }
+
+    #[tokio::test]
+    async fn a_compiler_that_the_system_ends_is_told_apart_from_one_that_refuses() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("killed");
+        std::fs::write(&script, "kill -9 $$").unwrap();
+        let script = script.to_str().unwrap();
+        let killed = run("/bin/sh", script, Duration::from_secs(30)).await;
+        assert!(matches!(killed, CompileError::Killed { .. }), "{killed:?}");
+        assert!(killed.is_beyond_bounds(), "{killed}");
     }
 }

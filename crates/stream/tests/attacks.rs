@@ -91,6 +91,7 @@ impl World {
             now_ms: self.now_ms,
             lifetime_ms: LIFETIME_MS,
             known: KnownSerial::Nothing,
+            promoted: None,
         }
     }
 
@@ -330,6 +331,32 @@ async fn clock_set_back(world: &mut World) {
     world.accepted("clock set back", "2").await;
 }
 
+/// A clock that was ahead for a while, as a false time server makes it, keeps nothing newer out; and
+/// whoever turns a clock back cannot use that to stop the device where it is.
+async fn clock_ahead_and_back(world: &mut World) {
+    const AHEAD_MS: i64 = 20 * 3_600_000;
+    let keyring = world.keys.keyring();
+    let key = world.keys.promoter.clone();
+    let (detector, stable) = (name("test"), name("stable"));
+    let lasting =
+        |world: &World| Author { lifetime_ms: AHEAD_MS * 2, ..world.author(&key, &keyring) };
+    world.registry.renew(&detector, &stable, &lasting(world)).await.unwrap();
+    world.now_ms += AHEAD_MS;
+    world.accepted("clock ahead", "1").await;
+    world.now_ms -= AHEAD_MS - 1000;
+    world.refused("clock back again, nothing new", "set the clock").await;
+    world.start();
+    world.refused("clock back again, after a restart", "set the clock").await;
+    // Newer than what it has, and expired at the time that it has seen.
+    world.update().await;
+    world.refused("a newer document that may have expired", "expired").await;
+    world.registry.renew(&detector, &stable, &lasting(world)).await.unwrap();
+    world.accepted("clock ahead and back", "2").await;
+    let frozen = world.look().await.unwrap_err();
+    assert!(frozen.contains("set the clock"), "the same again is told: {frozen}");
+    assert_eq!(world.running().await, "2");
+}
+
 async fn other_schema(world: &mut World) {
     world.fields = Some(vec!["entity".into(), "x".into()]);
     world.start();
@@ -402,6 +429,7 @@ async fn all(store: impl AsyncFn(&str) -> Arc<dyn Store>) {
         mix_and_match,
         beyond_its_role,
         clock_set_back,
+        clock_ahead_and_back,
         other_schema,
         forged_root,
         expired_root

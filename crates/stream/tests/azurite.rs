@@ -175,6 +175,7 @@ async fn publish(registry: &Registry, keys: &Keys) {
         now_ms: SystemClock::new().now_ms(),
         lifetime_ms: WEEK_MS,
         known: KnownSerial::Nothing,
+        promoted: None,
     };
     let envelope = statement(&bytes, &module.manifest()).sign(&keys.retrainer);
     let (stable, by) = (name("stable"), author(&keys.retrainer));

@@ -109,6 +109,9 @@ pub struct Settings {
     pub password_file: Option<PathBuf>,
     /// MQTT: the environment variable of the password.
     pub password_env: Option<String>,
+    /// MQTT: whether the password may go to another machine as plain text, by `mqtt://`; not, if it
+    /// is left out.
+    pub allow_plain_password: Option<bool>,
     /// MQTT: this client's own certificates (PEM), where the broker asks for them.
     pub client_certificate_file: Option<PathBuf>,
     /// MQTT: the key (PEM) of those certificates.
@@ -170,6 +173,7 @@ impl Settings {
             username: None,
             password_file: None,
             password_env: None,
+            allow_plain_password: None,
             client_certificate_file: None,
             client_key_file: None,
         }
@@ -230,7 +234,7 @@ impl Settings {
     /// Keys of another kind are mistakes that would pass in silence.
     fn check_kind(&self) -> Result<(), SettingsError> {
         use Kind::{EventHubs, Http, IotHub, Mqtt};
-        let keys: [(&'static str, bool, &[Kind]); 19] = [
+        let keys: [(&'static str, bool, &[Kind]); 20] = [
             ("connection_string_file", self.connection_string_file.is_some(), &[EventHubs, IotHub]),
             ("connection_string_env", self.connection_string_env.is_some(), &[EventHubs, IotHub]),
             ("namespace", self.namespace.is_some(), &[EventHubs]),
@@ -248,6 +252,7 @@ impl Settings {
             ("username", self.username.is_some(), &[Mqtt]),
             ("password_file", self.password_file.is_some(), &[Mqtt]),
             ("password_env", self.password_env.is_some(), &[Mqtt]),
+            ("allow_plain_password", self.allow_plain_password.is_some(), &[Mqtt]),
             ("client_certificate_file", self.client_certificate_file.is_some(), &[Mqtt]),
             ("client_key_file", self.client_key_file.is_some(), &[Mqtt]),
         ];
@@ -312,6 +317,7 @@ impl Settings {
             username: self.username.clone(),
             password_file: self.password_file.clone(),
             password_env: self.password_env.clone(),
+            allow_plain_password: self.allow_plain_password.unwrap_or_default(),
             client_certificate_file: self.client_certificate_file.clone(),
             client_key_file: self.client_key_file.clone(),
             ..self.connection(twinge_mqtt::Settings::new(broker, client_id))?

@@ -233,6 +233,7 @@ fn a_channel_is_renewed_when_half_of_its_life_is_over() {
         now_ms: now_ms() - 20 * day,
         lifetime_ms: 30 * day,
         known: twinge_registry::KnownSerial::Nothing,
+        promoted: None,
     };
     block_on(registry.renew(&name("pump"), &name("stable"), &author)).unwrap();
     let old = shop.channel().unwrap();

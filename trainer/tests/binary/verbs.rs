@@ -1,6 +1,7 @@
 //! Every verb of trust and rollout through the binary: what it says, what it does, how it ends.
 
 use crate::common::{Shop, digest, mode};
+use twinge_registry::Channel;
 
 const SHOW: [&str; 3] = ["trust", "show", "keys/root.json"];
 
@@ -286,6 +287,7 @@ fn a_challenger_that_acts_is_withdrawn_by_a_rollback() {
         now_ms,
         lifetime_ms: 86_400_000,
         known: twinge_registry::KnownSerial::Nothing,
+        promoted: None,
     };
     let (pump, stable) = (crate::common::name("pump"), crate::common::name("stable"));
     crate::common::block_on(shop.registry().advance(&pump, &stable, &digest(2), 2, &author))
@@ -317,6 +319,57 @@ fn a_retrainer_reaches_the_shadow_and_no_further() {
         assert!(!refused.err.contains("panicked"), "{}", refused.err);
     }
     assert_eq!(shop.channel().unwrap().challenger.unwrap().digest, digest(2));
+}
+
+/// The retrainer's key and the storage together repeat what the promoter has left, under a greater
+/// serial and as long as they like: nobody who knows better signs that anew.
+#[test]
+fn an_older_champion_under_a_newer_document_is_not_signed_anew() {
+    let shop = Shop::trusted();
+    let path = shop.path("registry/channels/pump/stable.json");
+    let read = || twinge_trust::Envelope::from_json(&std::fs::read(&path).unwrap()).unwrap();
+    shop.promoter(&["publish", "--module", "v1.wasm", "--promote"], 0, &[]);
+    let older = read();
+    let earlier = shop.channel().unwrap();
+    shop.promoter(&["publish", "--module", "v2.wasm", "--promote"], 0, &[]);
+    let newest = shop.channel().unwrap();
+    let doctored = Channel {
+        serial: newest.serial + 7,
+        endorsement: Some(older),
+        expires_ms: i64::MAX,
+        ..earlier.clone()
+    };
+    std::fs::write(&path, doctored.sign(&shop.key("retrainer")).to_json()).unwrap();
+    let (seen, found) = (format!("serial {}", newest.serial), format!("serial {}", earlier.serial));
+    let told = [seen.as_str(), &found, "restate the channel", "retrainer's key"];
+    let detector = ["--detector", "pump"];
+    for verb in [&["renew"][..], &["hold", "--reason", "wait"], &["sensitivity", "--set", "2"]] {
+        shop.promoter(&[verb, &detector].concat(), 1, &told);
+    }
+    shop.promoter(&["publish", "--module", "v3.wasm"], 1, &told);
+    assert_eq!(shop.channel().unwrap(), doctored, "nothing was signed");
+    let champion = digest(2).to_string();
+    shop.promoter(&["restate", "--detector", "pump", "--champion", &champion], 0, &["version 2"]);
+    shop.promoter(&["renew", "--detector", "pump"], 0, &["believed until"]);
+}
+
+/// A promoter's own document from before, as it was.
+#[test]
+fn an_old_document_is_not_built_on() {
+    let shop = Shop::trusted();
+    let path = shop.path("registry/channels/pump/stable.json");
+    shop.promoter(&["publish", "--module", "v1.wasm", "--promote"], 0, &[]);
+    let old = std::fs::read(&path).unwrap();
+    shop.promoter(&["publish", "--module", "v2.wasm"], 0, &[]);
+    std::fs::write(&path, old).unwrap();
+    let detector = ["--detector", "pump"];
+    for verb in [&["renew"][..], &["hold", "--reason", "wait"], &["sensitivity", "--set", "2"]] {
+        shop.promoter(&[verb, &detector].concat(), 1, &["put an old document back", "restate"]);
+    }
+    // A memory that cannot be read is not one of nothing.
+    let seen = shop.path("home/seen.json");
+    std::fs::write(&seen, "{").unwrap();
+    shop.promoter(&["renew", "--detector", "pump"], 1, &["seen.json", "put a copy back"]);
 }
 
 #[test]

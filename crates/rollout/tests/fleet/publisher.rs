@@ -182,7 +182,8 @@ impl<'a> Desk<'a> {
 
     fn author(&self, key: &'a SigningKey) -> Author<'a> {
         let (keyring, now_ms) = (&self.keys.keyring, self.now_ms);
-        Author { key, keyring, now_ms, lifetime_ms: LIFETIME_MS, known: KnownSerial::Nothing }
+        let known = KnownSerial::Nothing;
+        Author { key, keyring, now_ms, lifetime_ms: LIFETIME_MS, known, promoted: None }
     }
 
     /// What should happen with the challenger, and at which stage it is.

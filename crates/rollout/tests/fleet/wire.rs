@@ -64,9 +64,13 @@ impl Wire {
 
 #[async_trait]
 impl Store for Wire {
-    async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError> {
+    async fn get_within(
+        &self,
+        path: &StorePath,
+        bytes_max: u64,
+    ) -> Result<Option<Object>, StoreError> {
         self.pass("read", path.as_str()).await?;
-        self.inner.get(path).await
+        self.inner.get_within(path, bytes_max).await
     }
 
     async fn create_with(

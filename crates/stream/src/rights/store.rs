@@ -44,11 +44,15 @@ impl Stores {
 
 #[async_trait]
 impl Store for RightsStore {
-    async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError> {
+    async fn get_within(
+        &self,
+        path: &StorePath,
+        bytes_max: u64,
+    ) -> Result<Option<Object>, StoreError> {
         let stores = self.stores("read", path.as_str()).await?;
-        let outcome = stores.read.get(path).await;
+        let outcome = stores.read.get_within(path, bytes_max).await;
         match self.fresher(&stores, outcome.as_ref().err()).await {
-            Some(stores) => stores.read.get(path).await,
+            Some(stores) => stores.read.get_within(path, bytes_max).await,
             None => outcome,
         }
     }
