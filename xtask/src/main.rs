@@ -78,6 +78,7 @@ enum Bench {
     Scoring(bench::Arguments),
     Fused(bench::fused::Arguments),
     Host(bench::host::Arguments),
+    Scaling(bench::scaling::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -93,6 +94,7 @@ fn main() -> ExitCode {
         Verb::Bench { bench: Bench::Scoring(arguments) } => bench::run(&arguments),
         Verb::Bench { bench: Bench::Fused(arguments) } => bench::fused::run(&arguments),
         Verb::Bench { bench: Bench::Host(arguments) } => bench::host::run(&arguments),
+        Verb::Bench { bench: Bench::Scaling(arguments) } => bench::scaling::run(&arguments),
         Verb::Page { verb } => page::run(&verb),
         Verb::Devices { verb } => devices::run(&verb),
         Verb::Quality(arguments) => quality::run(&arguments),

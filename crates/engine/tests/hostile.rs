@@ -329,6 +329,9 @@ fn check_stopped(module: &Module, what: &str, inputs: &[f64], innocent: &[f64], 
         let told = format!("{error:?}");
         assert!(told.starts_with(expected), "{what}: {told} is not {expected}");
         assert_eq!(counts(&batch), [5.0, 7.0], "{what}: states after the failed call");
+        // Parts of the batch may be scored next, and must not find what this call said.
+        let is_told = (0..inputs.len()).any(|row| batch.attribution(row) != [0.0; 2]);
+        assert!(!is_told, "{what}: contributions after the failed call");
         check_innocent(&mut scorer, what, innocent);
     }
 }

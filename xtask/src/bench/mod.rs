@@ -9,6 +9,7 @@ pub(crate) mod host;
 mod native;
 mod peers;
 mod report;
+pub(crate) mod scaling;
 mod stream;
 
 use crate::run::{print, root, tell};
