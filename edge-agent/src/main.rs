@@ -3,12 +3,10 @@
 mod action;
 mod agent;
 mod check;
-mod forward;
 mod linger;
 mod metrics;
 mod modbus;
 mod mqtt;
-mod refused;
 mod settings;
 mod spool;
 mod status;

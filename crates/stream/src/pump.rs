@@ -255,6 +255,8 @@ impl Pump {
                 Step::Delivery(Some(delivery)) => self.deliver(delivery).await?,
                 Step::Delivery(None) | Step::Stop => break,
             }
+            // Also where no event comes for long: what runs may have changed, and trouble be over.
+            self.tell(None);
         }
         self.checkpoint().await?;
         for lane in &mut self.lanes {
@@ -407,7 +409,6 @@ impl Pump {
             self.tell_lag(self.clock.now_ms().saturating_sub(last.ingested_ms));
         }
         self.since_checkpoint += delivery.arrivals.len() as u64;
-        self.tell(None);
         // Whether a deadline was missed is not found out again after a crash.
         let has_missed = self.missed_deadlines() != missed;
         if self.since_checkpoint >= self.settings.checkpoint_events || has_missed {
