@@ -17,6 +17,8 @@ pub(crate) struct Cloud {
 pub(crate) struct State {
     /// Events by partition, each with the time at which it came in.
     pub(crate) hub: Vec<Vec<(i64, Vec<u8>)>>,
+    /// The largest epoch of a reader of each partition: those of smaller ones are cut off.
+    pub(crate) epochs: Vec<u64>,
     /// Verdicts and dead letters of hosts.
     pub(crate) verdicts: Vec<u8>,
     pub(crate) dead_letters: Vec<u8>,
@@ -29,8 +31,9 @@ pub(crate) struct State {
 impl Cloud {
     pub(crate) fn new(partitions: usize) -> Self {
         let hub = vec![Vec::new(); partitions];
-        let owners = vec![0; partitions];
-        Self { state: Mutex::new(State { hub, owners, ..State::default() }), ..Self::default() }
+        let (owners, epochs) = (vec![0; partitions], vec![0; partitions]);
+        let state = State { hub, owners, epochs, ..State::default() };
+        Self { state: Mutex::new(state), ..Self::default() }
     }
 
     /// Never held over an await.

@@ -239,6 +239,8 @@ impl HubPartitions {
             link: self.link.clone(),
             partition,
             next: 0,
+            epoch: 0,
+            end: None,
             coming: Mutex::new(None),
         };
         Gained {
@@ -286,7 +288,11 @@ impl Partitions for HubPartitions {
 }
 
 /// What is delivered next.
-type Coming = Pin<Box<dyn Future<Output = Vec<Arrival>> + Send>>;
+type Coming = Pin<Box<dyn Future<Output = Result<Vec<Arrival>, CutOff>> + Send>>;
+
+/// Somebody else reads the partition now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct CutOff;
 
 /// A partition of the hub.
 struct HubSource {
@@ -294,6 +300,9 @@ struct HubSource {
     link: Link,
     partition: usize,
     next: u64,
+    epoch: u64,
+    /// Where the partition ended when other readers were cut off.
+    end: Option<u64>,
     /// A request stays on its way though nobody waits for it.
     coming: Mutex<Option<Coming>>,
 }
@@ -307,14 +316,19 @@ impl fmt::Debug for HubSource {
 impl HubSource {
     fn ask(&self, most: usize) -> Coming {
         let (cloud, link) = (Arc::clone(&self.cloud), self.link.clone());
-        let (partition, next) = (self.partition, self.next);
+        let (partition, next, epoch) = (self.partition, self.next, self.epoch);
         Box::pin(async move {
-            let read = async move { read(&cloud, partition, next, most) };
-            let arrivals = link.ask(read).await.unwrap_or_default();
+            let read = async move {
+                if cloud.lock().epochs[partition] > epoch {
+                    return Err(CutOff);
+                }
+                Ok(read(&cloud, partition, next, most))
+            };
+            let arrivals = link.ask(read).await.unwrap_or_else(|Unanswered| Ok(Vec::new()))?;
             if arrivals.is_empty() {
                 sleep(Duration::from_millis(60)).await;
             }
-            arrivals
+            Ok(arrivals)
         })
     }
 }
@@ -344,8 +358,24 @@ impl Source for HubSource {
     }
 
     async fn seek(&mut self, start: Start) -> Result<u64, SourceError> {
-        self.next = start.offset.unwrap_or(0);
+        (self.next, self.epoch) = (start.offset.unwrap_or(0), start.epoch);
+        let (cloud, partition) = (Arc::clone(&self.cloud), self.partition);
+        let opened = self.link.ask(async move {
+            let mut cloud = cloud.lock();
+            let epoch = &mut cloud.epochs[partition];
+            *epoch = start.epoch.max(*epoch);
+            cloud.hub[partition].len() as u64
+        });
+        let end = opened.await.map_err(|Unanswered| SourceError::Other {
+            place: HUB.to_owned(),
+            source: "the link lost it".into(),
+        })?;
+        self.end = Some(end);
         Ok(self.next)
+    }
+
+    fn end(&self) -> Option<u64> {
+        self.end
     }
 
     async fn next(&mut self, most: usize) -> Result<Option<Delivery>, SourceError> {
@@ -354,6 +384,10 @@ impl Source for HubSource {
             let coming = self.coming.get_mut().unwrap_or_else(PoisonError::into_inner);
             let arrivals = coming.get_or_insert(ask).await;
             *coming = None;
+            let arrivals = arrivals.map_err(|CutOff| SourceError::Other {
+                place: HUB.to_owned(),
+                source: "a reader of a later epoch has come".into(),
+            })?;
             if !arrivals.is_empty() {
                 self.next += arrivals.len() as u64;
                 return Ok(Some(Delivery { arrivals, position: self.next }));

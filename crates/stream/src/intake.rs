@@ -80,6 +80,8 @@ pub struct IntakeSource {
     journal: Arc<Mutex<Journal>>,
     durable: watch::Receiver<u64>,
     next: u64,
+    /// Where the journal ended when it was opened, or a little later.
+    end: Option<u64>,
 }
 
 /// Opens a journal in `directory`: the way in, and the source behind it. The source ends when the
@@ -107,7 +109,7 @@ pub fn open(
         tracker.spawn(writer.run());
     }
     let intake = Intake { queue, clock: Arc::clone(clock) };
-    Ok((intake, IntakeSource { name, journal, durable: watch, next: 0 }))
+    Ok((intake, IntakeSource { name, journal, durable: watch, next: 0, end: None }))
 }
 
 /// A journal has a name of its own, so that offsets of one that was removed are never taken for
@@ -281,8 +283,14 @@ impl Source for IntakeSource {
     }
 
     async fn seek(&mut self, start: Start) -> Result<u64, SourceError> {
-        self.next = start.offset.unwrap_or(0).max(lock(&self.journal).start());
+        let journal = lock(&self.journal);
+        self.next = start.offset.unwrap_or(0).max(journal.start());
+        self.end = Some(journal.durable_end());
         Ok(self.next)
+    }
+
+    fn end(&self) -> Option<u64> {
+        self.end
     }
 
     async fn next(&mut self, most: usize) -> Result<Option<Delivery>, SourceError> {
