@@ -379,4 +379,22 @@ mod tests {
         simulated.set_capacity(u64::MAX);
         assert_eq!(intake.accept(vec![incoming("y")]).await, Ok(1));
     }
+
+    #[tokio::test]
+    async fn what_came_in_after_the_start_is_told_by_its_offset_whatever_the_clock_shows() {
+        let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new(1));
+        let manual = ManualClock::new(1_000_000);
+        let clock: Arc<dyn Clock> = Arc::new(manual.clone());
+        let (intake, source) = open(&disk, &clock).unwrap();
+        let events = |count: usize| (0..count).map(|n| incoming(&n.to_string())).collect();
+        assert_eq!(intake.accept(events(10)).await, Ok(10));
+        assert_eq!(source.end(), None, "not before it was sought");
+        drop((intake, source));
+        tokio::task::yield_now().await;
+        manual.set(5);
+        let (intake, mut source) = open(&disk, &clock).unwrap();
+        source.seek(Start { offset: Some(4), ..Start::default() }).await.unwrap();
+        assert_eq!(intake.accept(events(3)).await, Ok(3));
+        assert_eq!(source.end(), Some(10));
+    }
 }
