@@ -4,7 +4,7 @@ use crate::cloud::Cloud;
 use crate::events::Event;
 use crate::link::{Link, LinkStore, Unanswered};
 use crate::machine::Machine;
-use crate::program::{Ended, Program, Seen};
+use crate::program::{Program, Seen};
 use crate::random::Random;
 use crate::store::DiskStore;
 use crate::trace::tell;
@@ -94,7 +94,7 @@ impl Device {
             cloud,
             spool: SpoolSeen::default(),
             keyring,
-            rate: random.within(30..90) as f64,
+            rate: random.within(40..130) as f64,
             random,
         }
     }
@@ -134,18 +134,8 @@ impl Device {
         Ok(())
     }
 
-    /// A program that is told to stop ends in time and without a complaint.
     pub(crate) fn stop(&mut self, now: u64) -> Result<(), String> {
-        self.program.stop();
-        for _ in 0..200 {
-            match self.program.step(100, now, 0)? {
-                Some(Ended::Stopped) => return Ok(()),
-                Some(ended) => return Err(format!("{ended:?} where it was to stop")),
-                None if !self.program.is_running() => return Ok(()),
-                None => {}
-            }
-        }
-        Err(format!("{}: does not stop", self.program.machine.name))
+        self.program.stop(now)
     }
 
     pub(crate) fn kill(&mut self, now: u64) {

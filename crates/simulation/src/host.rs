@@ -3,7 +3,7 @@
 use crate::cloud::Cloud;
 use crate::link::{Link, LinkStore, Unanswered};
 use crate::machine::Machine;
-use crate::program::{Ended, Program, Seen, chain, check_error};
+use crate::program::{Program, Seen, chain, check_error};
 use crate::random::Random;
 use crate::store::DiskStore;
 use crate::trace::tell;
@@ -83,16 +83,7 @@ impl Host {
     }
 
     pub(crate) fn stop(&mut self, now: u64) -> Result<(), String> {
-        self.program.stop();
-        for _ in 0..200 {
-            match self.program.step(100, now, 0)? {
-                Some(Ended::Stopped) => return Ok(()),
-                Some(ended) => return Err(format!("{ended:?} where it was to stop")),
-                None if !self.program.is_running() => return Ok(()),
-                None => {}
-            }
-        }
-        Err(format!("{}: does not stop", self.program.machine.name))
+        self.program.stop(now)
     }
 
     pub(crate) fn kill(&mut self, now: u64) {

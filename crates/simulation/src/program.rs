@@ -73,10 +73,6 @@ impl Program {
         self.running.is_none() && self.start_at <= now
     }
 
-    pub(crate) fn is_running(&self) -> bool {
-        self.running.is_some()
-    }
-
     /// Starts it at `now_ms`, the right time.
     pub(crate) fn start(&mut self, plan: Plan, extension: Arc<dyn Extension>, now_ms: i64) {
         self.machine.boot(now_ms);
@@ -123,11 +119,20 @@ impl Program {
         }
     }
 
-    /// Tells it to stop.
-    pub(crate) fn stop(&self) {
-        if let Some(running) = &self.running {
-            running.stop.cancel();
+    /// Tells it to stop, which it does in time and without a complaint.
+    pub(crate) fn stop(&mut self, now: u64) -> Result<(), String> {
+        let Some(running) = &self.running else { return Ok(()) };
+        running.stop.cancel();
+        for _ in 0..200 {
+            match self.step(100, now, 0)? {
+                Some(Ended::Stopped) => return Ok(()),
+                Some(ended) => {
+                    return Err(format!("{}: {ended:?} where it was to stop", self.machine.name));
+                }
+                None => {}
+            }
         }
+        Err(format!("{}: does not stop", self.machine.name))
     }
 
     /// Kills it, to be started again at `again`.

@@ -160,6 +160,8 @@ pub(crate) struct Publisher {
     cloud: Arc<Cloud>,
     written: Arc<AtomicU64>,
     random: Random,
+    /// A module takes over after hundreds of events: in a hurry, few ever do.
+    pause_ms_max: u64,
     start_at: u64,
 }
 
@@ -167,7 +169,8 @@ impl Publisher {
     pub(crate) fn new(desk: Arc<Desk>, cloud: Arc<Cloud>, random: &mut Random) -> Self {
         let mut random = random.fork();
         let machine = Machine::new("publisher".to_owned(), &mut random);
-        Self { machine, desk, cloud, written: Arc::default(), random, start_at: 0 }
+        let pause_ms_max = [2_000, 6_000, 14_000][random.within(0..3) as usize];
+        Self { machine, desk, cloud, written: Arc::default(), random, pause_ms_max, start_at: 0 }
     }
 
     /// Documents that it wrote and heard of.
@@ -195,10 +198,11 @@ impl Publisher {
         let registry = Registry::new(Arc::new(store));
         let (desk, clock) = (Arc::clone(&self.desk), self.machine.clock.clone());
         let (mut random, written) = (self.random.fork(), Arc::clone(&self.written));
+        let pause_ms_max = self.pause_ms_max;
         let runtime = self.machine.runtime().expect("it was booted just now");
         runtime.spawn(async move {
             loop {
-                let pause = random.within(300..4_000);
+                let pause = random.within(300..pause_ms_max);
                 tokio::time::sleep(Duration::from_millis(pause)).await;
                 let found = registry.channel(&name("test"), &name("stable")).await;
                 let Ok(Some((_, channel))) = found else { continue };

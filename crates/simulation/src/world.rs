@@ -197,7 +197,7 @@ impl World {
     /// Senders of the hub.
     fn send(&mut self, ms: u64) {
         let now_ms = BEGINS_MS + self.now.cast_signed();
-        let count = ms * 70 / 1000 + self.random.within(0..2);
+        let count = ms * 90 / 1000 + self.random.within(0..2);
         for _ in 0..count {
             let number = self.sent.len() as u64;
             let event = Event::new(number, now_ms, &mut self.random);

@@ -153,17 +153,26 @@ impl LineFile {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
             Err(error) => {
                 self.is_unsure = true;
+                // At once, as far as it goes: whoever opens the file after this program died would
+                // take what can be read for what is on the disk.
+                drop(self.take_back());
                 return Err(error);
             }
         }
         Ok(())
     }
 
+    /// Cuts off what a failed sync was for, and remembers it.
+    fn take_back(&mut self) -> io::Result<()> {
+        let mut lines = vec![0; (self.committed - self.synced) as usize];
+        read_exact_at(self.file.as_mut(), self.synced, &mut lines)?;
+        (self.again, self.committed, self.is_unsure) = (lines, self.synced, false);
+        self.file.truncate(self.synced)
+    }
+
     fn write_again(&mut self) -> io::Result<()> {
         if self.is_unsure {
-            let mut lines = vec![0; (self.committed - self.synced) as usize];
-            read_exact_at(self.file.as_mut(), self.synced, &mut lines)?;
-            (self.again, self.committed, self.is_unsure) = (lines, self.synced, false);
+            self.take_back()?;
         }
         if !self.again.is_empty() {
             let lines = std::mem::take(&mut self.again);
@@ -308,6 +317,25 @@ mod tests {
         sink.commit().await.unwrap();
         sink.sync().await.unwrap();
         assert_eq!(disk.read(path).unwrap(), b"one\ntwo\nthree\nfour\n");
+    }
+
+    #[test]
+    fn what_a_failed_sync_was_for_is_not_there_for_whoever_opens_the_file_next() {
+        for seed in 0..50 {
+            let (disk, path) = (SimulatedDisk::new(seed), Path::new("/out/verdicts.ndjson"));
+            let mut file = LineFile::open(&disk, path).unwrap();
+            file.append(b"one\n").unwrap();
+            file.sync().unwrap();
+            file.append(b"two\n").unwrap();
+            disk.fail_after(0);
+            file.sync().unwrap_err();
+            drop(file);
+            let mut file = LineFile::open(&disk, path).unwrap();
+            file.append(b"three\n").unwrap();
+            file.sync().unwrap();
+            disk.crash();
+            assert_eq!(disk.read(path).unwrap(), b"one\nthree\n", "seed {seed}");
+        }
     }
 
     #[tokio::test]
