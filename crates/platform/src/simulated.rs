@@ -291,7 +291,8 @@ impl DiskFile for SimulatedFile {
         // One that a read-only disk refuses has not been tried.
         if synced.as_ref().is_err_and(|error| error.kind() == ErrorKind::Other) {
             let mut state = self.disk.lock_state();
-            if below(&mut state.random, 1) == 0
+            if !state.read_only
+                && below(&mut state.random, 1) == 0
                 && let Ok(content) = self.content(&mut state)
             {
                 content.lose_unsynced();

@@ -8,12 +8,11 @@ use twinge_simulation::simulate_all;
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
-    let seeds = match (words.next().as_deref(), words.next().as_deref().and_then(range)) {
-        (Some("--seeds"), Some(seeds)) => seeds,
-        _ => {
-            eprintln!("say which worlds: simulate --seeds 0..10000");
-            return ExitCode::from(2);
-        }
+    let (flag, seeds) = (words.next(), words.next());
+    let seeds = seeds.as_deref().and_then(range).filter(|_| flag.as_deref() == Some("--seeds"));
+    let Some(seeds) = seeds else {
+        eprintln!("say which worlds: simulate --seeds 0..10000");
+        return ExitCode::from(2);
     };
     let began = Instant::now();
     match simulate_all(seeds.clone()) {

@@ -32,7 +32,7 @@ impl Cloud {
     pub(crate) fn new(partitions: usize) -> Self {
         let hub = vec![Vec::new(); partitions];
         let (owners, epochs) = (vec![0; partitions], vec![0; partitions]);
-        let state = State { hub, owners, epochs, ..State::default() };
+        let state = State { hub, epochs, owners, ..State::default() };
         Self { state: Mutex::new(state), ..Self::default() }
     }
 

@@ -78,7 +78,7 @@ impl Device {
         // Names and keys are drawn by the operating system where they are not there yet.
         let name = format!("journal-{:016x}", random.next());
         let key = twinge_trust::SigningKey::from_seed([number as u8 + 1; 32]);
-        for (path, text) in [("journal/name", name), ("device.key", key.to_text().to_string())] {
+        for (path, text) in [("journal/name", name), ("device.key", key.to_text().clone())] {
             let written = machine.disk.create_new(&Path::new(STATE).join(path), text.as_bytes());
             written.expect("the disk is empty and well");
         }
