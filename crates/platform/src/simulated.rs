@@ -496,7 +496,7 @@ mod tests {
 
     #[test]
     fn a_crash_keeps_synced_bytes_and_a_prefix_of_the_others() {
-        let mut lengths = std::collections::BTreeSet::new();
+        let mut lengths = BTreeSet::new();
         for seed in 0..100 {
             let disk = SimulatedDisk::new(seed);
             let mut file = written(&disk, b"synced", b"tail");
@@ -511,7 +511,7 @@ mod tests {
 
     #[test]
     fn a_crash_can_undo_a_truncation_that_was_not_synced() {
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for seed in 0..50 {
             let disk = SimulatedDisk::new(seed);
             let mut file = written(&disk, b"synced", b"tail");
