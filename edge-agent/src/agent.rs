@@ -1,9 +1,7 @@
 //! What the agent brings along: sources that push, the way up, actions, and word of how it is.
 
 use crate::action::Triggers;
-use crate::forward::{Forwarder, lock};
 use crate::mqtt::{self, Taken};
-use crate::refused::RefusedFile;
 use crate::settings::{AgentPlan, mqtt_settings};
 use crate::status::{AgentStatus, DetectorStatus, Part, SpoolStatus, duration, serve};
 use crate::{modbus, watchdog};
@@ -12,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
+use twinge_forward::{Forwarder, RefusedFile, lock};
 use twinge_mqtt::{Driver, Messages, Monitor, Publisher, Status as BrokerStatus};
 use twinge_platform::{Clock, Disk, RealDisk, SystemClock};
 use twinge_runner::Status;

@@ -1,11 +1,11 @@
 //! The agent's own tables of a configuration file, checked whole.
 
 use crate::action::{Action, ActionSettings};
-use crate::forward::{Forward, Rule};
 use crate::topics::{Topic, TopicSettings};
 use anyhow::{Context, ensure};
 use serde::Deserialize;
 use std::path::PathBuf;
+use twinge_forward::{Forward, Rule};
 use twinge_stream::assembly::Input;
 use twinge_stream::device::DevicePlan;
 use twinge_stream::settings::Settings;

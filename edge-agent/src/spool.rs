@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use twinge_platform::{RealDisk, SystemClock};
+use twinge_platform::{DiskLock, RealDisk, SystemClock};
 use twinge_spool::{Importance, Settings, Spool};
 use twinge_stream::assembly::lock;
 
@@ -104,7 +104,7 @@ fn clear(state: &Path) -> anyhow::Result<()> {
 }
 
 /// The spool of an agent that is stopped. Bounds play no part: nothing is added.
-fn open(state: &Path) -> anyhow::Result<(Spool, File)> {
+fn open(state: &Path) -> anyhow::Result<(Spool, Box<dyn DiskLock>)> {
     let directory = state.join("spool");
     ensure!(
         directory.is_dir(),
@@ -114,7 +114,7 @@ fn open(state: &Path) -> anyhow::Result<(Spool, File)> {
     if ask(state)?.is_some() {
         bail!("the agent runs: stop it first");
     }
-    let lock = lock(state)?;
+    let lock = lock(&RealDisk, state)?;
     let settings = Settings {
         bytes_max: u64::MAX >> 1,
         age_seconds_max: u64::MAX >> 1,

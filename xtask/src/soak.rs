@@ -35,6 +35,9 @@ pub(crate) struct Arguments {
     /// Kills of that host.
     #[arg(long, default_value_t = 20)]
     lake_kills: u64,
+    /// Simulated worlds of edge agents, hosts, registry and publisher.
+    #[arg(long, default_value_t = 10_000)]
+    worlds: u64,
     /// Simulated fleets of 200 devices.
     #[arg(long, default_value_t = 10_000)]
     fleets: u64,
@@ -67,8 +70,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Fleets through good and bad releases, with everything that can go wrong on the way.
+/// The whole with everything that can go wrong on the way, and fleets through good and bad releases.
 fn simulation(arguments: &Arguments) -> Result<()> {
+    let run = ["run", "--quiet", "--release", "--package", "twinge-simulation"];
+    let seeds = format!("0..{}", arguments.worlds);
+    succeed(cargo(run).args(["--example", "simulate", "--", "--seeds", &seeds]))?;
     for (fleets, devices) in [(arguments.fleets, "200"), (arguments.large_fleets, "100000")] {
         let run = ["run", "--quiet", "--release", "--package", "twinge-rollout"];
         let mut simulate = cargo(run);

@@ -63,7 +63,24 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// `NotFound` when there is no file `from`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Takes the file for this process alone until what is returned is dropped, or the process
+    /// ends. Creates it and its parents when missing; what it holds plays no part.
+    ///
+    /// # Errors
+    /// `WouldBlock` when somebody has it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>>;
+
+    /// Whether a call may take as long as a disk does, so that a program that must not wait makes
+    /// it on a thread that may. A disk in memory answers at once, and whoever simulates one wants
+    /// every call in its place.
+    fn may_wait(&self) -> bool {
+        true
+    }
 }
+
+/// A file that is taken, for as long as this lives.
+pub trait DiskLock: Send + Sync + Debug {}
 
 /// An open file that grows at its end.
 pub trait DiskFile: Send + Debug {

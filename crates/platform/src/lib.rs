@@ -25,6 +25,6 @@ mod real;
 mod simulated;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use disk::{Disk, DiskFile};
+pub use disk::{Disk, DiskFile, DiskLock};
 pub use real::RealDisk;
 pub use simulated::SimulatedDisk;

@@ -1,12 +1,12 @@
 //! The machine's own disk, by `std::fs`. Does not know what is kept there.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, DiskLock};
 
 /// The machine's own disk.
 ///
@@ -78,7 +78,25 @@ impl Disk for RealDisk {
         sync_directory(parent(to))?;
         if parent(from) == parent(to) { Ok(()) } else { sync_directory(parent(from)) }
     }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        make_directory(parent(path))?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(RealLock { _file: file })),
+            Err(TryLockError::WouldBlock) => Err(ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
 }
+
+/// The system lets go of the file's lock when the file is closed, however the process ends.
+#[derive(Debug)]
+struct RealLock {
+    _file: File,
+}
+
+impl DiskLock for RealLock {}
 
 #[derive(Debug)]
 struct RealFile {

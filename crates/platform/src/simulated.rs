@@ -2,12 +2,13 @@
 //! the same seed and calls give the same bytes. Does not model time, permissions or empty
 //! directories.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, DiskLock};
 
 /// A disk in memory for tests. Clones are handles to the same disk.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ impl SimulatedDisk {
             read_only: false,
             operations: 0,
             fail_at: None,
+            cut_at: None,
+            locked: BTreeSet::new(),
             crashes: 0,
             random: seed,
         };
@@ -35,73 +38,135 @@ impl SimulatedDisk {
     /// Limits the sum of all files' lengths, in bytes. An append beyond it writes what fits and
     /// fails with `StorageFull`. A limit below what is stored removes nothing.
     pub fn set_capacity(&self, bytes: u64) {
-        self.lock().capacity_bytes = bytes;
+        self.lock_state().capacity_bytes = bytes;
     }
 
     /// Makes every operation but reading and listing fail with `ReadOnlyFilesystem`, or ends that.
     pub fn set_read_only(&self, read_only: bool) {
-        self.lock().read_only = read_only;
+        self.lock_state().read_only = read_only;
     }
 
     /// Lets `operations` more operations pass and fails the one after, once. Every call of
-    /// [`Disk`] and [`DiskFile`] but `len` is one operation. A failed append leaves a random
-    /// prefix of its bytes; any other failed operation leaves nothing changed.
+    /// [`Disk`] and [`DiskFile`] but `len` and `lock` is one operation. A failed append leaves a
+    /// random prefix of its bytes. A failed sync may lose what it was for, though all of it can be
+    /// read until the power goes and later syncs succeed. Any other failed operation leaves nothing
+    /// changed.
     pub fn fail_after(&self, operations: u64) {
-        let mut state = self.lock();
+        let mut state = self.lock_state();
         state.fail_at = Some(state.operations + operations);
+    }
+
+    /// Lets `operations` more operations pass and cuts the power in the middle of the one after:
+    /// by chance that one takes effect, but it fails, as all do until [`crash`](Self::crash) turns
+    /// the power on again.
+    pub fn cut_power_after(&self, operations: u64) {
+        let mut state = self.lock_state();
+        state.cut_at = Some(state.operations + operations);
+    }
+
+    /// Takes back what [`fail_after`](Self::fail_after), [`cut_power_after`](Self::cut_power_after)
+    /// and the limits said that has not happened yet.
+    pub fn mend(&self) {
+        let mut state = self.lock_state();
+        (state.capacity_bytes, state.read_only, state.fail_at) = (u64::MAX, false, None);
+        if state.cut_at.is_some_and(|at| at >= state.operations) {
+            state.cut_at = None;
+        }
+    }
+
+    /// Whether the power was cut and is not on again.
+    pub fn is_dead(&self) -> bool {
+        let state = self.lock_state();
+        state.cut_at.is_some_and(|at| state.operations > at)
     }
 
     /// Cuts the power and turns it on again. Of bytes appended since the last sync a random
     /// prefix survives, a truncation since then may be undone, and handles opened before fail.
-    /// Files created, replaced, renamed or removed stay so.
+    /// Files created, replaced, renamed or removed stay so; locks are free.
     pub fn crash(&self) {
-        let mut state = self.lock();
+        let mut state = self.lock_state();
         let State { contents, random, .. } = &mut *state;
         for content in contents.values_mut() {
             content.lose_power(random);
         }
         state.crashes += 1;
-        state.fail_at = None;
+        (state.fail_at, state.cut_at) = (None, None);
+        state.locked.clear();
     }
 
     /// The sum of all files' lengths, in bytes.
     pub fn used_bytes(&self) -> u64 {
-        self.lock().used_bytes()
+        self.lock_state().used_bytes()
     }
 
     /// How many operations were asked for so far, failed ones included: the range for
     /// [`fail_after`](Self::fail_after) when a test fails each in turn.
     pub fn operations(&self) -> u64 {
-        self.lock().operations
+        self.lock_state().operations
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    /// The sum of the lengths of all files below `dir`, through all levels, in bytes.
+    pub fn used_bytes_below(&self, dir: &Path) -> u64 {
+        let state = self.lock_state();
+        let below = state.names.iter().filter(|(path, _)| path.starts_with(dir));
+        below.map(|(_, id)| state.contents[id].bytes.len() as u64).sum()
+    }
+
+    /// The files below `dir`, through all levels, as full paths in order. Not an operation: it looks
+    /// at the disk from outside.
+    pub fn files_below(&self, dir: &Path) -> Vec<PathBuf> {
+        let state = self.lock_state();
+        state.names.keys().filter(|path| path.starts_with(dir)).cloned().collect()
+    }
+
+    /// What a file holds, seen from outside: no operation, and not kept away by faults.
+    pub fn peek(&self, path: &Path) -> Option<Vec<u8>> {
+        let state = self.lock_state();
+        let id = state.names.get(path)?;
+        Some(state.contents[id].bytes.clone())
+    }
+
+    /// A number that no other content of any file has or had: it changes when a file is replaced,
+    /// also by the same bytes.
+    pub fn version(&self, path: &Path) -> Option<u64> {
+        self.lock_state().names.get(path).copied()
+    }
+
+    fn lock_state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn begin_read(&self) -> io::Result<MutexGuard<'_, State>> {
-        let mut state = self.lock();
-        state.count()?;
+        let mut state = self.lock_state();
+        state.count().map_err(Trouble::error)?;
         Ok(state)
     }
 
-    fn begin_write(&self) -> io::Result<MutexGuard<'_, State>> {
-        let state = self.begin_read()?;
+    /// A change of the disk, which the power may be cut in the middle of.
+    fn write<T>(&self, change: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.lock_state();
+        if let Err(trouble) = state.count() {
+            if matches!(trouble, Trouble::Cut) && below(&mut state.random, 1) == 0 {
+                // Nobody is told what became of it.
+                drop(change(&mut state));
+            }
+            return Err(trouble.error());
+        }
         state.writable()?;
-        Ok(state)
+        change(&mut state)
     }
 }
 
 impl Disk for SimulatedDisk {
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let mut state = self.begin_write()?;
-        let id = match state.names.get(path) {
-            Some(id) => *id,
-            None => state.put(path, &[]),
-        };
-        let crashes = state.crashes;
-        drop(state);
-        Ok(Box::new(SimulatedFile { disk: self.clone(), id, crashes }))
+        self.write(|state| {
+            let id = match state.names.get(path) {
+                Some(id) => *id,
+                None => state.put(path, &[]),
+            };
+            let file = SimulatedFile { disk: self.clone(), id, crashes: state.crashes };
+            Ok(Box::new(file) as Box<dyn DiskFile>)
+        })
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -111,20 +176,22 @@ impl Disk for SimulatedDisk {
     }
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut state = self.begin_write()?;
-        state.fits(bytes.len())?;
-        state.put(path, bytes);
-        Ok(())
+        self.write(|state| {
+            state.fits(bytes.len())?;
+            state.put(path, bytes);
+            Ok(())
+        })
     }
 
     fn create_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut state = self.begin_write()?;
-        if state.names.contains_key(path) {
-            return Err(ErrorKind::AlreadyExists.into());
-        }
-        state.fits(bytes.len())?;
-        state.put(path, bytes);
-        Ok(())
+        self.write(|state| {
+            if state.names.contains_key(path) {
+                return Err(ErrorKind::AlreadyExists.into());
+            }
+            state.fits(bytes.len())?;
+            state.put(path, bytes);
+            Ok(())
+        })
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
@@ -133,16 +200,52 @@ impl Disk for SimulatedDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.begin_write()?.forget(path);
-        Ok(())
+        self.write(|state| {
+            state.forget(path);
+            Ok(())
+        })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.begin_write()?;
-        let id = state.names.remove(from).ok_or(ErrorKind::NotFound)?;
-        state.forget(to);
-        state.names.insert(to.to_owned(), id);
-        Ok(())
+        self.write(|state| {
+            let id = state.names.remove(from).ok_or(ErrorKind::NotFound)?;
+            state.forget(to);
+            state.names.insert(to.to_owned(), id);
+            Ok(())
+        })
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        let mut state = self.lock_state();
+        if !state.locked.insert(path.to_owned()) {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let crashes = state.crashes;
+        drop(state);
+        Ok(Box::new(SimulatedLock { disk: self.clone(), path: path.to_owned(), crashes }))
+    }
+
+    fn may_wait(&self) -> bool {
+        false
+    }
+}
+
+#[derive(Debug)]
+struct SimulatedLock {
+    disk: SimulatedDisk,
+    path: PathBuf,
+    crashes: u64,
+}
+
+impl DiskLock for SimulatedLock {}
+
+impl Drop for SimulatedLock {
+    fn drop(&mut self) {
+        let mut state = self.disk.lock_state();
+        // After a crash somebody else may have it by now.
+        if state.crashes == self.crashes {
+            state.locked.remove(&self.path);
+        }
     }
 }
 
@@ -164,8 +267,11 @@ impl SimulatedFile {
 
 impl DiskFile for SimulatedFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut state = self.disk.lock();
+        let mut state = self.disk.lock_state();
         let counted = state.count();
+        if matches!(counted, Err(Trouble::Off)) {
+            return counted.map_err(Trouble::error);
+        }
         state.writable()?;
         let room = usize::try_from(state.room()).unwrap_or(usize::MAX);
         let mut written = bytes.len().min(room);
@@ -173,28 +279,41 @@ impl DiskFile for SimulatedFile {
             written = below(&mut state.random, written);
         }
         self.content(&mut state)?.bytes.extend_from_slice(&bytes[..written]);
-        counted?;
+        counted.map_err(Trouble::error)?;
         if written < bytes.len() { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let mut state = self.disk.begin_write()?;
-        self.content(&mut state)?.sync();
-        Ok(())
+        let synced = self.disk.write(|state| {
+            self.content(state)?.sync();
+            Ok(())
+        });
+        // One that a read-only disk refuses has not been tried.
+        if synced.as_ref().is_err_and(|error| error.kind() == ErrorKind::Other) {
+            let mut state = self.disk.lock_state();
+            if !state.read_only
+                && below(&mut state.random, 1) == 0
+                && let Ok(content) = self.content(&mut state)
+            {
+                content.lose_unsynced();
+            }
+        }
+        synced
     }
 
     fn truncate(&mut self, len: u64) -> io::Result<()> {
-        let mut state = self.disk.begin_write()?;
-        let content = self.content(&mut state)?;
-        match usize::try_from(len) {
-            Ok(len) if len <= content.bytes.len() => content.truncate(len),
-            _ => return Err(ErrorKind::InvalidInput.into()),
-        }
-        Ok(())
+        self.disk.write(|state| {
+            let content = self.content(state)?;
+            match usize::try_from(len) {
+                Ok(len) if len <= content.bytes.len() => content.truncate(len),
+                _ => return Err(ErrorKind::InvalidInput.into()),
+            }
+            Ok(())
+        })
     }
 
     fn len(&self) -> io::Result<u64> {
-        let mut state = self.disk.lock();
+        let mut state = self.disk.lock_state();
         Ok(self.content(&mut state)?.bytes.len() as u64)
     }
 
@@ -217,15 +336,43 @@ struct State {
     read_only: bool,
     operations: u64,
     fail_at: Option<u64>,
+    cut_at: Option<u64>,
+    locked: BTreeSet<PathBuf>,
     crashes: u64,
     random: u64,
 }
 
+/// What keeps an operation from being done.
+#[derive(Clone, Copy, Debug)]
+enum Trouble {
+    /// It was chosen to fail.
+    Failed,
+    /// The power goes in the middle of it.
+    Cut,
+    /// The power is off.
+    Off,
+}
+
+impl Trouble {
+    fn error(self) -> io::Error {
+        io::Error::other(match self {
+            Self::Failed => "the simulator failed this operation",
+            Self::Cut | Self::Off => "the simulator cut the power",
+        })
+    }
+}
+
 impl State {
-    fn count(&mut self) -> io::Result<()> {
-        let failed = self.fail_at.take_if(|at| *at == self.operations).is_some();
+    fn count(&mut self) -> Result<(), Trouble> {
+        let now = self.operations;
         self.operations += 1;
-        if failed { Err(io::Error::other("the simulator failed this operation")) } else { Ok(()) }
+        match self.cut_at {
+            Some(at) if at < now => return Err(Trouble::Off),
+            Some(at) if at == now => return Err(Trouble::Cut),
+            _ => {}
+        }
+        let failed = self.fail_at.take_if(|at| *at == now).is_some();
+        if failed { Err(Trouble::Failed) } else { Ok(()) }
     }
 
     fn writable(&self) -> io::Result<()> {
@@ -250,7 +397,12 @@ impl State {
         self.forget(path);
         let id = self.next_id;
         self.next_id += 1;
-        let content = Content { bytes: bytes.to_vec(), synced: bytes.len(), cut: Vec::new() };
+        let content = Content {
+            bytes: bytes.to_vec(),
+            synced: bytes.len(),
+            cut: Vec::new(),
+            lost: Vec::new(),
+        };
         self.contents.insert(id, content);
         self.names.insert(path.to_owned(), id);
         id
@@ -271,6 +423,9 @@ struct Content {
     synced: usize,
     /// Bytes after `synced` that are still on the platters: truncated since the last sync.
     cut: Vec<u8>,
+    /// Bytes that a failed sync was for and no later one will write: the system believes that they
+    /// are on the platters, where there are zeros.
+    lost: Vec<Range<usize>>,
 }
 
 impl Content {
@@ -279,7 +434,17 @@ impl Content {
         self.cut.clear();
     }
 
+    fn lose_unsynced(&mut self) {
+        if self.synced < self.bytes.len() {
+            self.lost.push(self.synced..self.bytes.len());
+        }
+    }
+
     fn truncate(&mut self, len: usize) {
+        self.lost.retain(|lost| lost.start < len);
+        for lost in &mut self.lost {
+            lost.end = lost.end.min(len);
+        }
         if len < self.synced {
             self.cut.splice(0..0, self.bytes[len..self.synced].iter().copied());
             self.synced = len;
@@ -294,7 +459,12 @@ impl Content {
         } else {
             let unsynced = self.bytes.len() - self.synced;
             self.bytes.truncate(self.synced + below(random, unsynced));
+            for lost in std::mem::take(&mut self.lost) {
+                let end = lost.end.min(self.bytes.len());
+                self.bytes[lost.start.min(end)..end].fill(0);
+            }
         }
+        self.lost.clear();
         self.sync();
     }
 }
@@ -326,7 +496,7 @@ mod tests {
 
     #[test]
     fn a_crash_keeps_synced_bytes_and_a_prefix_of_the_others() {
-        let mut lengths = std::collections::BTreeSet::new();
+        let mut lengths = BTreeSet::new();
         for seed in 0..100 {
             let disk = SimulatedDisk::new(seed);
             let mut file = written(&disk, b"synced", b"tail");
@@ -341,7 +511,7 @@ mod tests {
 
     #[test]
     fn a_crash_can_undo_a_truncation_that_was_not_synced() {
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for seed in 0..50 {
             let disk = SimulatedDisk::new(seed);
             let mut file = written(&disk, b"synced", b"tail");
@@ -387,5 +557,46 @@ mod tests {
         assert!(file.append(b"more").is_err());
         assert!(b"datamore".starts_with(&disk.read(Path::new(PATH)).unwrap()));
         file.append(b"again").unwrap();
+    }
+
+    #[test]
+    fn what_a_failed_sync_was_for_may_be_lost_though_a_later_one_succeeds() {
+        let mut seen = BTreeSet::new();
+        for seed in 0..50 {
+            let disk = SimulatedDisk::new(seed);
+            let mut file = written(&disk, b"one ", b"two ");
+            disk.fail_after(0);
+            file.sync().unwrap_err();
+            file.append(b"three").unwrap();
+            file.sync().unwrap();
+            assert_eq!(disk.read(Path::new(PATH)).unwrap(), b"one two three", "seed {seed}");
+            disk.crash();
+            seen.insert(disk.read(Path::new(PATH)).unwrap());
+        }
+        let kept = [b"one \0\0\0\0three".to_vec(), b"one two three".to_vec()];
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), kept);
+    }
+
+    #[test]
+    fn a_power_cut_lets_nothing_pass_until_the_crash() {
+        let mut seen = BTreeSet::new();
+        for seed in 0..50 {
+            let disk = SimulatedDisk::new(seed);
+            let lock = disk.lock(Path::new("/data/lock")).unwrap();
+            let busy = disk.lock(Path::new("/data/lock")).unwrap_err();
+            assert_eq!(busy.kind(), ErrorKind::WouldBlock);
+            disk.cut_power_after(1);
+            disk.replace(Path::new(PATH), b"one").unwrap();
+            assert!(!disk.is_dead());
+            assert!(disk.replace(Path::new(PATH), b"two").is_err());
+            assert!(disk.is_dead() && disk.read(Path::new(PATH)).is_err(), "seed {seed}");
+            disk.crash();
+            seen.insert(disk.read(Path::new(PATH)).unwrap());
+            let next = disk.lock(Path::new("/data/lock")).unwrap();
+            drop(lock);
+            assert!(disk.lock(Path::new("/data/lock")).is_err(), "the dead let go of nothing");
+            drop(next);
+        }
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), [b"one".to_vec(), b"two".to_vec()]);
     }
 }

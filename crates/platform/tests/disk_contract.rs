@@ -32,6 +32,7 @@ fn check(disk: &dyn Disk, root: &Path) {
     creates_once(disk, &root.join("created/file"));
     lists_in_order(disk, &root.join("listed"));
     renames_and_removes(disk, &root.join("moved"));
+    locks_once(disk, &root.join("locked/lock"));
 }
 
 fn appends_and_reads(disk: &dyn Disk, path: &Path) {
@@ -105,4 +106,12 @@ fn renames_and_removes(disk: &dyn Disk, dir: &Path) {
     disk.remove(&to).expect("remove");
     disk.remove(&to).expect("removing what is missing is fine");
     assert!(disk.list(dir).expect("list").is_empty());
+}
+
+fn locks_once(disk: &dyn Disk, path: &Path) {
+    let lock = disk.lock(path).expect("nobody has it");
+    let again = disk.lock(path).expect_err("it is taken");
+    assert_eq!(again.kind(), ErrorKind::WouldBlock);
+    drop(lock);
+    disk.lock(path).expect("it is free again");
 }

@@ -1,8 +1,9 @@
 //! Checkpoints: offset, states and slots as one atomic thing.
 //!
-//! First an immutable object with the state, named by its digest; then the pointer, replaced only if
-//! it is still the one this owner wrote last. A displaced owner therefore fails instead of
-//! overwriting its successor. Most objects hold only what changed; now and then one stands alone
+//! First an immutable object with the state, named by its owner's epoch and its digest; then the
+//! pointer, replaced only if it is still the one this owner wrote last. A displaced owner therefore
+//! fails instead of overwriting its successor, and what it removes late are never its successor's
+//! objects, since those have a later epoch. Most objects hold only what changed; now and then one stands alone
 //! and those before it are removed. All detectors on a partition share one pointer, so they stand
 //! at one offset.
 
@@ -10,6 +11,7 @@ use crate::place::Place;
 use crate::runner::Runner;
 use crate::snapshot::RunnerSnapshot;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::sync::Arc;
 use thiserror::Error;
 use twinge_engine::Module;
@@ -19,7 +21,10 @@ use twinge_trust::Digest;
 /// Changes written on top of a full snapshot before the next full one.
 const CHANGES_MAX: usize = 32;
 
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
+
+/// The format before: names of states had no epoch.
+const FORMAT_BEFORE: u32 = 3;
 
 /// What the pointer says of a partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +57,44 @@ pub struct DetectorPointer {
     /// Digest of the module beside it.
     pub beside: Option<Digest>,
     /// State objects in order: a full one and changes.
-    pub objects: Vec<Digest>,
+    pub objects: Vec<StateObject>,
+}
+
+/// An object with a state, or with what changed of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct StateObject {
+    /// The epoch of the owner that wrote it; zero where an older version did.
+    pub epoch: u64,
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+}
+
+impl fmt::Display for StateObject {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.epoch {
+            0 => self.digest.fmt(formatter),
+            epoch => write!(formatter, "{epoch}-{}", self.digest),
+        }
+    }
+}
+
+impl From<StateObject> for String {
+    fn from(object: StateObject) -> Self {
+        object.to_string()
+    }
+}
+
+impl TryFrom<String> for StateObject {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let (epoch, digest) = text.split_once('-').unwrap_or(("0", &text));
+        match (epoch.parse(), digest.parse()) {
+            (Ok(epoch), Ok(digest)) => Ok(Self { epoch, digest }),
+            _ => Err(format!("`{text}` names no state: it is an epoch and a digest")),
+        }
+    }
 }
 
 /// Where the checkpoints of a partition lie in a store.
@@ -115,7 +157,7 @@ pub enum CheckpointError {
         /// Where the pointer lies.
         path: String,
         /// The object.
-        object: Digest,
+        object: StateObject,
         /// What is wrong with it.
         problem: &'static str,
     },
@@ -157,13 +199,13 @@ impl Checkpoints {
         let Some(object) = found else { return Ok(this) };
         let pointer: Pointer =
             serde_json::from_slice(&object.bytes).map_err(|error| this.unreadable(&error))?;
-        if pointer.format != FORMAT {
+        if ![FORMAT_BEFORE, FORMAT].contains(&pointer.format) {
             let reason =
                 format!("its format is {}, and this program reads {FORMAT}", pointer.format);
             return Err(CheckpointError::Pointer { path: this.layout.pointer, reason });
         }
         this.epoch = pointer.epoch + 1;
-        let claimed = Pointer { epoch: this.epoch, ..pointer.clone() };
+        let claimed = Pointer { format: FORMAT, epoch: this.epoch, ..pointer.clone() };
         this.pointer = Some((pointer, object.etag));
         this.metadata = object.metadata;
         this.replace_pointer(claimed).await?;
@@ -172,14 +214,18 @@ impl Checkpoints {
     }
 
     /// Removes states that no pointer will ever name: their owner died between state and pointer,
-    /// or lost the partition.
+    /// or lost the partition. This owner may itself have lost it by now, so it keeps away from what
+    /// owners after it write.
     async fn collect_orphans(&self) -> Result<(), CheckpointError> {
         let named = self.objects();
         let paths = self.store.list(&self.layout.states).await;
         for path in paths.map_err(|error| self.store_error(error))? {
             let state = path.segments().last().and_then(|name| name.strip_prefix("state-"));
-            let digest = state.and_then(|name| name.strip_suffix(".bin")?.parse::<Digest>().ok());
-            if digest.is_some_and(|digest| !named.contains(&digest)) {
+            let object = state
+                .and_then(|name| StateObject::try_from(name.strip_suffix(".bin")?.to_owned()).ok());
+            let is_left =
+                |object: StateObject| object.epoch < self.epoch && !named.contains(&object);
+            if object.is_some_and(is_left) {
                 self.store.delete(&path).await.map_err(|error| self.store_error(error))?;
             }
         }
@@ -216,11 +262,12 @@ impl Checkpoints {
         let detector = pointer.detectors.iter().find(|detector| detector.name == place.detector);
         let Some(detector) = detector else { return Ok(None) };
         let mut snapshots = Vec::new();
-        for digest in &detector.objects {
-            snapshots.push(self.snapshot(digest).await?);
+        for object in &detector.objects {
+            snapshots.push(self.snapshot(object).await?);
         }
         let runner = Runner::restore(place.clone(), acting, beside, entities_max, &snapshots);
-        let last = detector.objects.last().copied().unwrap_or_else(|| Digest::of(b""));
+        let none = StateObject { epoch: 0, digest: Digest::of(b"") };
+        let last = detector.objects.last().copied().unwrap_or(none);
         runner.map(Some).ok_or_else(|| self.bad_state(last, "not of these modules or settings"))
     }
 
@@ -281,19 +328,19 @@ impl Checkpoints {
         let snapshot = runner.snapshot(full);
         let bytes =
             postcard::to_allocvec(&snapshot).expect("a snapshot holds nothing that postcard lacks");
-        let digest = Digest::of(&bytes);
-        match self.store.create(&self.object_path(&digest)?, &bytes).await {
+        let object = StateObject { epoch: self.epoch, digest: Digest::of(&bytes) };
+        match self.store.create(&self.object_path(&object)?, &bytes).await {
             Ok(_) | Err(StoreError::AlreadyExists { .. }) => {}
             Err(error) => return Err(self.store_error(error)),
         }
         let mut objects = if full { Vec::new() } else { before };
-        objects.push(digest);
+        objects.push(object);
         let (acting, beside) = runner.digests();
         Ok(DetectorPointer { name, acting, beside, objects })
     }
 
     /// State objects that the latest pointer names.
-    fn objects(&self) -> Vec<Digest> {
+    fn objects(&self) -> Vec<StateObject> {
         let detectors = self.pointer.iter().flat_map(|(pointer, _)| &pointer.detectors);
         detectors.flat_map(|detector| detector.objects.iter().copied()).collect()
     }
@@ -321,36 +368,53 @@ impl Checkpoints {
     }
 
     /// Objects that the pointer no longer names. One that cannot be removed costs room, not truth.
-    async fn remove_unused(&self, before: &[Digest]) {
+    async fn remove_unused(&self, before: &[StateObject]) {
         let now = self.objects();
-        for digest in before.iter().filter(|digest| !now.contains(digest)) {
-            let Ok(path) = self.object_path(digest) else { continue };
+        for object in before.iter().filter(|object| !now.contains(object)) {
+            let Ok(path) = self.object_path(object) else { continue };
             if let Err(error) = self.store.delete(&path).await {
-                tracing::warn!(%error, object = %digest, "an old checkpoint object could not be removed");
+                tracing::warn!(%error, %object, "an old checkpoint object could not be removed");
             }
         }
     }
 
-    async fn snapshot(&self, digest: &Digest) -> Result<RunnerSnapshot, CheckpointError> {
+    async fn snapshot(&self, state: &StateObject) -> Result<RunnerSnapshot, CheckpointError> {
+        match self.read_snapshot(state).await {
+            // Whoever took over since removes what it needs no more.
+            Err(CheckpointError::State { .. }) if self.is_displaced().await? => {
+                Err(CheckpointError::Displaced(self.layout.pointer.clone()))
+            }
+            read => read,
+        }
+    }
+
+    async fn is_displaced(&self) -> Result<bool, CheckpointError> {
+        let there = self.store.get(&self.pointer_path()?).await;
+        let there = there.map_err(|error| self.store_error(error))?;
+        let own = self.pointer.as_ref().map(|(_, etag)| etag);
+        Ok(there.as_ref().map(|object| &object.etag) != own)
+    }
+
+    async fn read_snapshot(&self, state: &StateObject) -> Result<RunnerSnapshot, CheckpointError> {
         let object = self
             .store
-            .get(&self.object_path(digest)?)
+            .get(&self.object_path(state)?)
             .await
             .map_err(|error| self.store_error(error))?;
-        let object = object.ok_or_else(|| self.bad_state(*digest, "missing"))?;
-        if Digest::of(&object.bytes) != *digest {
-            return Err(self.bad_state(*digest, "damaged"));
+        let object = object.ok_or_else(|| self.bad_state(*state, "missing"))?;
+        if Digest::of(&object.bytes) != state.digest {
+            return Err(self.bad_state(*state, "damaged"));
         }
         postcard::from_bytes(&object.bytes)
-            .map_err(|_unreadable| self.bad_state(*digest, "not readable"))
+            .map_err(|_unreadable| self.bad_state(*state, "not readable"))
     }
 
     fn pointer_path(&self) -> Result<StorePath, CheckpointError> {
         StorePath::new(&self.layout.pointer).map_err(|error| self.store_error(error))
     }
 
-    fn object_path(&self, digest: &Digest) -> Result<StorePath, CheckpointError> {
-        StorePath::new(&format!("{}/state-{digest}.bin", self.layout.states))
+    fn object_path(&self, object: &StateObject) -> Result<StorePath, CheckpointError> {
+        StorePath::new(&format!("{}/state-{object}.bin", self.layout.states))
             .map_err(|error| self.store_error(error))
     }
 
@@ -362,7 +426,7 @@ impl Checkpoints {
         CheckpointError::Pointer { path: self.layout.pointer.clone(), reason: error.to_string() }
     }
 
-    fn bad_state(&self, object: Digest, problem: &'static str) -> CheckpointError {
+    fn bad_state(&self, object: StateObject, problem: &'static str) -> CheckpointError {
         CheckpointError::State { path: self.layout.pointer.clone(), object, problem }
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use twinge_platform::{Disk, DiskFile};
+use twinge_platform::{Disk, DiskFile, DiskLock};
 
 /// The same disk; where it is read-only, opening a file gives one that can be read, and written
 /// once the disk can be.
@@ -46,6 +46,14 @@ impl Disk for Readable {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.0.rename(from, to)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        self.0.lock(path)
+    }
+
+    fn may_wait(&self) -> bool {
+        self.0.may_wait()
     }
 }
 

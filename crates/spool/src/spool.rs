@@ -198,6 +198,11 @@ impl Spool {
         Ok(visited)
     }
 
+    /// Whether its calls may wait for a disk.
+    pub fn may_wait(&self) -> bool {
+        self.disk.may_wait()
+    }
+
     /// What the spool holds and what it has given up.
     pub fn figures(&mut self) -> Figures {
         let seconds = Importance::ALL.map(|importance| {

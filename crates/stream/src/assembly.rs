@@ -27,7 +27,6 @@ use async_trait::async_trait;
 use axum::Router;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -40,9 +39,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use twinge_drift::DriftSettings;
-use twinge_engine::LoadError;
+use twinge_engine::{Engine, LoadError};
 use twinge_journal::JournalError;
-use twinge_platform::{Clock, Disk};
+use twinge_platform::{Clock, Disk, DiskLock};
 use twinge_registry::{Directory, LocationError, Name, Store, StoreError};
 use twinge_runner::{CheckpointError, Layout, Runner};
 use twinge_trust::Anchor;
@@ -217,6 +216,17 @@ pub trait Extension: Send + Sync + Debug {
         None
     }
 
+    /// The engine that runs the modules; where it says nothing, the program makes one.
+    fn engine(&self) -> Option<Engine> {
+        self.inner().and_then(Extension::engine)
+    }
+
+    /// The store at a location: a folder of the state, or a registry. Where it says nothing, that is
+    /// a directory, or the container at an address.
+    fn store(&self, location: &str) -> Option<Arc<dyn Store>> {
+        self.inner().and_then(|inner| inner.store(location))
+    }
+
     /// The state directory is this program's alone: what lies in it may be opened.
     fn prepare(&self) -> Result<(), ExtensionError> {
         self.inner().map_or(Ok(()), Extension::prepare)
@@ -295,7 +305,7 @@ pub struct Assembly {
     labels: Option<Labels>,
     reads_stdin: bool,
     tracker: TaskTracker,
-    _lock: File,
+    _lock: Box<dyn DiskLock>,
 }
 
 /// An address, and what is served there.
@@ -324,6 +334,34 @@ impl Door {
 }
 
 impl Plan {
+    /// Events that are pushed, and no detector yet: what else is not said has the usual bounds.
+    pub fn new(state: PathBuf) -> Self {
+        Self {
+            state,
+            detectors: Vec::new(),
+            anchor: Anchor::default(),
+            allow_unsigned: false,
+            allow_native: false,
+            compile_verb: None,
+            input: Input::Pushed,
+            listen: None,
+            settings: Settings::default(),
+            entities_max: None,
+            deadline: Duration::from_secs(1),
+            poll: Duration::from_secs(10),
+            report: Duration::from_mins(1),
+            device: DevicePlan::default(),
+            fields: None,
+            rights: None,
+            #[cfg(feature = "adls")]
+            desk: None,
+            journal_bytes_max: 1 << 30,
+            silence: SilenceSettings::default(),
+            drift: DriftSettings::default(),
+            labels: None,
+        }
+    }
+
     /// Puts everything together; when this returns, whatever can be wrong with the plan was.
     pub async fn assemble(
         self,
@@ -333,14 +371,14 @@ impl Plan {
         extension: Option<Arc<dyn Extension>>,
     ) -> Result<Assembly, AssemblyError> {
         self.check_outputs()?;
-        let lock = lock(&self.state)?;
+        let lock = lock(disk.as_ref(), &self.state)?;
         if let Some(extension) = &extension {
             extension.prepare().map_err(AssemblyError::Extension)?;
         }
-        let detectors = Detectors::open(&self, &disk, &clock).await?;
+        let detectors = Detectors::open(&self, &disk, &clock, extension.as_deref()).await?;
         let (reports, metrics) = (Reports::default(), Metrics::default());
         let (partitions, intake) =
-            self.partitions(&disk, &clock, extension.as_deref(), &reports).await?;
+            self.partitions((&disk, &clock), extension.as_deref(), &reports, &tracker).await?;
         let labels = self.labels.clone().unwrap_or_else(|| self.state.join("labels.ndjson"));
         let labels = match self.listen {
             Some(_) => Some(Labels::open(disk.as_ref(), Arc::clone(&clock), &labels)?),
@@ -436,17 +474,18 @@ impl Plan {
 
     async fn partitions(
         &self,
-        disk: &Arc<dyn Disk>,
-        clock: &Arc<dyn Clock>,
+        (disk, clock): (&Arc<dyn Disk>, &Arc<dyn Clock>),
         extension: Option<&dyn Extension>,
         reports: &Reports,
+        tracker: &TaskTracker,
     ) -> Result<(Box<dyn Partitions>, Option<Intake>), AssemblyError> {
         let (source, intake): (Box<dyn Source>, _) = match &self.input {
             Input::Replay(path) => (Box::new(Lines::replay(path, clock.now_ms())?), None),
             Input::Follow(path) => (Box::new(Lines::follow(path, &self.state, disk, clock)?), None),
             Input::Stdin | Input::Pushed => {
                 let directory = self.state.join("journal");
-                let (intake, source) = intake::open(disk, clock, &directory, self.journal())?;
+                let (intake, source) =
+                    intake::open(disk, clock, &directory, self.journal(), tracker)?;
                 (Box::new(source), Some(intake))
             }
             Input::Hub => {
@@ -455,7 +494,7 @@ impl Plan {
                 return Ok((partitions.map_err(AssemblyError::Hub)?, None));
             }
         };
-        let store: Arc<dyn Store> = Arc::new(Directory::open(&self.state)?);
+        let store = store(extension, &self.state)?;
         let place = source.place("");
         let layout = Layout::of(&place.source, &place.partition);
         let only = Gained { partition: place.partition.to_string(), source, store, layout };
@@ -471,8 +510,10 @@ impl Plan {
     fn journal(&self) -> twinge_journal::Settings {
         let default = twinge_journal::Settings::default();
         let segment_bytes = default.segment_bytes.min(self.journal_bytes_max / 8);
+        let record_bytes_max = u64::from(default.record_bytes_max).min(self.journal_bytes_max / 4);
+        let record_bytes_max = record_bytes_max as u32;
         let total_bytes_max = self.journal_bytes_max;
-        twinge_journal::Settings { segment_bytes, total_bytes_max, ..default }
+        twinge_journal::Settings { segment_bytes, record_bytes_max, total_bytes_max }
     }
 }
 
@@ -557,14 +598,22 @@ async fn read_stdin(intake: Intake, stop: CancellationToken) {
     }
 }
 
-/// Takes a state directory for this process alone, for as long as the file lives.
-pub fn lock(state: &Path) -> Result<File, AssemblyError> {
-    let error = |source| AssemblyError::State { path: state.to_owned(), source };
-    std::fs::create_dir_all(state).map_err(error)?;
-    let file = File::create(state.join("lock")).map_err(error)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(AssemblyError::InUse(state.to_owned())),
-        Err(std::fs::TryLockError::Error(source)) => Err(error(source)),
+/// The store in a folder of the state: a directory, if the program does not bring along another.
+pub(crate) fn store(
+    extension: Option<&dyn Extension>,
+    folder: &Path,
+) -> Result<Arc<dyn Store>, StoreError> {
+    let brought = extension.and_then(|extension| extension.store(&folder.to_string_lossy()));
+    match brought {
+        Some(store) => Ok(store),
+        None => Ok(Arc::new(Directory::open(folder)?)),
     }
+}
+
+/// Takes a state directory for this process alone, for as long as what it answers with lives.
+pub fn lock(disk: &dyn Disk, state: &Path) -> Result<Box<dyn DiskLock>, AssemblyError> {
+    disk.lock(&state.join("lock")).map_err(|source| match source.kind() {
+        io::ErrorKind::WouldBlock => AssemblyError::InUse(state.to_owned()),
+        _ => AssemblyError::State { path: state.to_owned(), source },
+    })
 }

@@ -1,7 +1,7 @@
 //! The detectors of a program: their modules, the channels they follow, and a lane for each on every
 //! partition.
 
-use crate::assembly::{AssemblyError, DetectorPlan, Extension, Origin, Plan};
+use crate::assembly::{self, AssemblyError, DetectorPlan, Extension, Origin, Plan};
 use crate::chain::chain;
 use crate::device::DeviceIdentity;
 use crate::drift::LaneDrift;
@@ -80,11 +80,15 @@ impl Detectors {
         plan: &Plan,
         disk: &Arc<dyn Disk>,
         clock: &Arc<dyn Clock>,
+        extension: Option<&dyn Extension>,
     ) -> Result<Self, AssemblyError> {
-        let engine = Engine::new(Limits { deadline: plan.deadline, ..Limits::default() })?;
-        let modules = plan.state.join("modules");
+        let engine = match extension.and_then(Extension::engine) {
+            Some(engine) => engine,
+            None => Engine::new(Limits { deadline: plan.deadline, ..Limits::default() })?,
+        };
+        let modules = assembly::store(extension, &plan.state.join("modules"))?;
         let trust = Trust::open(plan.anchor.clone(), &plan.state, Arc::clone(disk))?;
-        let cache = ModuleCache::open(engine, &modules, trust.clone(), plan.allow_unsigned)?
+        let cache = ModuleCache::in_store(engine, modules, trust.clone(), plan.allow_unsigned)
             .allowing_native(plan.allow_native);
         #[cfg(feature = "compiler")]
         let cache = cache.keeping_code(OwnCode::of(plan, disk.as_ref())?);
@@ -105,7 +109,7 @@ impl Detectors {
             },
         };
         for detector in &plan.detectors {
-            this.add(plan, detector, disk, clock, &trust).await?;
+            this.add(plan, detector, (disk, clock), &trust, extension).await?;
         }
         Ok(this)
     }
@@ -114,16 +118,17 @@ impl Detectors {
         &mut self,
         plan: &Plan,
         detector: &DetectorPlan,
-        disk: &Arc<dyn Disk>,
-        clock: &Arc<dyn Clock>,
+        machine: (&Arc<dyn Disk>, &Arc<dyn Clock>),
         trust: &Trust,
+        extension: Option<&dyn Extension>,
     ) -> Result<(), AssemblyError> {
         let (directive, following) = match &detector.origin {
             Origin::File(path) => {
                 (Directive::only(&self.cache.lock().await.load_file(path).await?), None)
             }
             Origin::Channel { .. } => {
-                let mut following = self.following(plan, detector, disk, clock, trust).await?;
+                let mut following =
+                    self.following(plan, detector, machine, trust, extension).await?;
                 (following.begin().await?, Some(following))
             }
         };
@@ -142,15 +147,19 @@ impl Detectors {
         &mut self,
         plan: &Plan,
         detector: &DetectorPlan,
-        disk: &Arc<dyn Disk>,
-        clock: &Arc<dyn Clock>,
+        (disk, clock): (&Arc<dyn Disk>, &Arc<dyn Clock>),
         trust: &Trust,
+        extension: Option<&dyn Extension>,
     ) -> Result<Following, AssemblyError> {
         let Origin::Channel { registry, detector: name, channel } = &detector.origin else {
             unreachable!("only channels are followed");
         };
         let identity = DeviceIdentity::open(&plan.device, &plan.state, disk)?;
-        let store = self.store(plan, registry, &identity, disk, clock).await?;
+        let brought = extension.and_then(|extension| extension.store(registry));
+        let store = match brought {
+            Some(store) => store,
+            None => self.store(plan, registry, &identity, disk, clock).await?,
+        };
         let (disk_of, fields) = (Arc::clone(disk), plan.fields.clone());
         let follower =
             Follower::open(store, name.clone(), channel.clone(), disk_of, &plan.state, fields)?;

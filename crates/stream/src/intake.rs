@@ -1,16 +1,19 @@
 //! The intake: events pushed by others are journaled before they are acknowledged.
 //!
-//! Writers hand over events and wait; one thread appends what has gathered and syncs once for all of
-//! them. The pump reads the journal behind them.
+//! Senders hand over events and wait; one writer appends what has gathered and syncs once for all of
+//! them, on a thread of its own where the disk may take its time. The pump reads the journal behind
+//! them.
 
 use crate::source::{Delivery, Source, SourceError, Start};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 use twinge_contract::event::Attributes;
 use twinge_journal::{Journal, JournalError, Settings};
 use twinge_platform::{Clock, Disk};
@@ -77,28 +80,36 @@ pub struct IntakeSource {
     journal: Arc<Mutex<Journal>>,
     durable: watch::Receiver<u64>,
     next: u64,
+    /// Where the journal ended when it was opened, or a little later.
+    end: Option<u64>,
 }
 
 /// Opens a journal in `directory`: the way in, and the source behind it. The source ends when the
-/// last clone of the way in is dropped and everything has been read.
+/// last clone of the way in is dropped and everything has been read. `tracker` spawns the writer
+/// where the disk is one that nobody waits for.
 pub fn open(
     disk: &Arc<dyn Disk>,
     clock: &Arc<dyn Clock>,
     directory: &Path,
     settings: Settings,
+    tracker: &TaskTracker,
 ) -> Result<(Intake, IntakeSource), JournalError> {
     let name = name(disk.as_ref(), directory)?;
     let journal = Journal::open(Arc::clone(disk), directory, settings)?;
     let (durable, watch) = watch::channel(journal.durable_end());
     let journal = Arc::new(Mutex::new(journal));
     let (queue, requests) = mpsc::channel(QUEUE);
-    let writer = Arc::clone(&journal);
-    std::thread::Builder::new()
-        .name("twinge-journal".into())
-        .spawn(move || write(&writer, requests, &durable))
-        .expect("a thread can be started");
+    let writer = Writer { journal: Arc::clone(&journal), requests, durable, told: None };
+    if disk.may_wait() {
+        std::thread::Builder::new()
+            .name("twinge-journal".into())
+            .spawn(move || writer.run_blocking())
+            .expect("a thread can be started");
+    } else {
+        tracker.spawn(writer.run());
+    }
     let intake = Intake { queue, clock: Arc::clone(clock) };
-    Ok((intake, IntakeSource { name, journal, durable: watch, next: 0 }))
+    Ok((intake, IntakeSource { name, journal, durable: watch, next: 0, end: None }))
 }
 
 /// A journal has a name of its own, so that offsets of one that was removed are never taken for
@@ -184,20 +195,35 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 const TOLD_AGAIN: Duration = Duration::from_mins(1);
 
 /// Appends and syncs until the last way in is gone.
-fn write(
-    journal: &Mutex<Journal>,
-    mut requests: mpsc::Receiver<Request>,
-    durable: &watch::Sender<u64>,
-) {
-    let mut told: Option<Instant> = None;
-    while let Some(first) = requests.blocking_recv() {
+struct Writer {
+    journal: Arc<Mutex<Journal>>,
+    requests: mpsc::Receiver<Request>,
+    durable: watch::Sender<u64>,
+    told: Option<Instant>,
+}
+
+impl Writer {
+    fn run_blocking(mut self) {
+        while let Some(first) = self.requests.blocking_recv() {
+            self.write(first);
+        }
+    }
+
+    async fn run(mut self) {
+        while let Some(first) = self.requests.recv().await {
+            self.write(first);
+        }
+    }
+
+    /// Appends a request and all that have gathered behind it, syncs, and answers.
+    fn write(&mut self, first: Request) {
         let mut group = vec![first];
         while group.len() < GROUP
-            && let Ok(next) = requests.try_recv()
+            && let Ok(next) = self.requests.try_recv()
         {
             group.push(next);
         }
-        let mut journal = lock(journal);
+        let mut journal = lock(&self.journal);
         let appended: Vec<_> = group
             .iter()
             .map(|request| journal.append(request.records.iter().map(Vec::as_slice)).map(|_| ()))
@@ -205,13 +231,14 @@ fn write(
         let synced = journal.sync();
         let end = journal.durable_end();
         drop(journal);
-        // A receiver that is gone has stopped reading; the writers still get their answer.
-        durable.send_replace(end);
+        // A receiver that is gone has stopped reading; the senders still get their answer.
+        self.durable.send_replace(end);
         let failed = synced.as_ref().err().or(appended.iter().find_map(|one| one.as_ref().err()));
-        if let Some(error) = failed.filter(|_| told.is_none_or(|told| told.elapsed() >= TOLD_AGAIN))
+        if let Some(error) =
+            failed.filter(|_| self.told.is_none_or(|told| told.elapsed() >= TOLD_AGAIN))
         {
             tracing::warn!(%error, "events are not journaled, and their senders are told so");
-            told = Some(Instant::now());
+            self.told = Some(Instant::now());
         }
         for (request, appended) in group.into_iter().zip(appended) {
             let result = match (&synced, appended) {
@@ -256,8 +283,14 @@ impl Source for IntakeSource {
     }
 
     async fn seek(&mut self, start: Start) -> Result<u64, SourceError> {
-        self.next = start.offset.unwrap_or(0).max(lock(&self.journal).start());
+        let journal = lock(&self.journal);
+        self.next = start.offset.unwrap_or(0).max(journal.start());
+        self.end = Some(journal.durable_end());
         Ok(self.next)
+    }
+
+    fn end(&self) -> Option<u64> {
+        self.end
     }
 
     async fn next(&mut self, most: usize) -> Result<Option<Delivery>, SourceError> {
@@ -302,6 +335,13 @@ mod tests {
     use super::*;
     use twinge_platform::{ManualClock, SimulatedDisk};
 
+    fn open(
+        disk: &Arc<dyn Disk>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<(Intake, IntakeSource), JournalError> {
+        super::open(disk, clock, Path::new("/j"), Settings::default(), &TaskTracker::new())
+    }
+
     fn incoming(text: &str) -> Incoming {
         Incoming { attributes: None, bytes: text.as_bytes().to_vec() }
     }
@@ -311,14 +351,13 @@ mod tests {
         let simulated = SimulatedDisk::new(1);
         let disk: Arc<dyn Disk> = Arc::new(simulated.clone());
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(1000));
-        let (intake, source) = open(&disk, &clock, Path::new("/j"), Settings::default()).unwrap();
+        let (intake, source) = open(&disk, &clock).unwrap();
         let events: Vec<Incoming> = (0..10).map(|n| incoming(&n.to_string())).collect();
         assert_eq!(intake.accept(events).await, Ok(10));
         let name = source.place("d").source;
         drop((intake, source));
         simulated.crash();
-        let (intake, mut source) =
-            open(&disk, &clock, Path::new("/j"), Settings::default()).unwrap();
+        let (intake, mut source) = open(&disk, &clock).unwrap();
         assert_eq!(source.place("d").source, name);
         source.seek(Start { offset: Some(4), ..Start::default() }).await.unwrap();
         let delivery = source.next(100).await.unwrap().unwrap();
@@ -333,11 +372,29 @@ mod tests {
         let simulated = SimulatedDisk::new(1);
         let disk: Arc<dyn Disk> = Arc::new(simulated.clone());
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::default());
-        let (intake, _source) = open(&disk, &clock, Path::new("/j"), Settings::default()).unwrap();
+        let (intake, _source) = open(&disk, &clock).unwrap();
         simulated.set_capacity(simulated.used_bytes() + 100);
         let refused = intake.accept(vec![incoming(&"x".repeat(1000))]).await;
         assert!(matches!(refused, Err(IntakeError::Busy(_))), "{refused:?}");
         simulated.set_capacity(u64::MAX);
         assert_eq!(intake.accept(vec![incoming("y")]).await, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn what_came_in_after_the_start_is_told_by_its_offset_whatever_the_clock_shows() {
+        let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new(1));
+        let manual = ManualClock::new(1_000_000);
+        let clock: Arc<dyn Clock> = Arc::new(manual.clone());
+        let (intake, source) = open(&disk, &clock).unwrap();
+        let events = |count: usize| (0..count).map(|n| incoming(&n.to_string())).collect();
+        assert_eq!(intake.accept(events(10)).await, Ok(10));
+        assert_eq!(source.end(), None, "not before it was sought");
+        drop((intake, source));
+        tokio::task::yield_now().await;
+        manual.set(5);
+        let (intake, mut source) = open(&disk, &clock).unwrap();
+        source.seek(Start { offset: Some(4), ..Start::default() }).await.unwrap();
+        assert_eq!(intake.accept(events(3)).await, Ok(3));
+        assert_eq!(source.end(), Some(10));
     }
 }

@@ -128,7 +128,7 @@ pub enum ModuleError {
 #[derive(Debug)]
 pub struct ModuleCache {
     engine: Engine,
-    store: Arc<Directory>,
+    store: Arc<dyn Store>,
     trust: Trust,
     allow_unsigned: bool,
     /// Whether signed machine code may run in place of what it was compiled from.
@@ -148,8 +148,17 @@ impl ModuleCache {
         allow_unsigned: bool,
     ) -> Result<Self, ModuleError> {
         let store = Arc::new(Directory::open(directory)?);
-        let loaded = HashMap::new();
-        Ok(Self {
+        Ok(Self::in_store(engine, store, trust, allow_unsigned))
+    }
+
+    /// A cache in a store that is this program's alone.
+    pub fn in_store(
+        engine: Engine,
+        store: Arc<dyn Store>,
+        trust: Trust,
+        allow_unsigned: bool,
+    ) -> Self {
+        Self {
             engine,
             store,
             trust,
@@ -157,8 +166,8 @@ impl ModuleCache {
             allow_native: false,
             #[cfg(feature = "compiler")]
             own: None,
-            loaded,
-        })
+            loaded: HashMap::new(),
+        }
     }
 
     /// Keeps what is compiled, from now on.
@@ -241,7 +250,7 @@ impl ModuleCache {
         registry: Option<&(Registry, Arc<dyn Store>)>,
     ) -> Result<Option<Module>, ModuleError> {
         let (identity, keyring) = (self.engine.identity(), self.trust.keyring());
-        let own = Registry::new(Arc::clone(&self.store) as Arc<dyn Store>);
+        let own = Registry::new(Arc::clone(&self.store));
         let mut found = own.fetch_artefact(verified, &identity, &keyring).await.ok().flatten();
         if found.is_none()
             && let Some((registry, _)) = registry

@@ -116,11 +116,10 @@ pub struct Pump {
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
     /// The offset and position that the source goes on from; when its reading began for the first
-    /// time, and in this run.
+    /// time.
     offset: u64,
     position: u64,
     started_ms: i64,
-    began_ms: i64,
     since_checkpoint: u64,
     /// Events came since the last tick.
     has_delivered: bool,
@@ -131,14 +130,14 @@ pub struct Pump {
 
 /// A run before this one may have handed over records up to an unknown offset. What it was told is
 /// known from the checkpoint; whatever is new must not begin before that offset, or an event gets
-/// two different verdicts.
+/// two different verdicts. No clock tells which events that run has seen: one that was set back would
+/// take them for new.
 #[derive(Clone, Copy, Debug)]
 struct CatchingUp {
     /// No run goes further than this without a checkpoint.
     until_offset: u64,
-    /// What came in later than this was seen by no run before, where the source knows when.
-    began_ms: i64,
-    /// If nothing comes until then, everything that was there has come.
+    /// If nothing comes until then, everything that was there has come, where the source does not
+    /// know that better.
     silent: Instant,
 }
 
@@ -203,7 +202,6 @@ impl Pump {
             offset: 0,
             position: 0,
             started_ms: works.clock.now_ms(),
-            began_ms: works.clock.now_ms(),
             since_checkpoint: 0,
             has_delivered: false,
             checkpointed: Instant::now(),
@@ -233,6 +231,7 @@ impl Pump {
             );
             let silent = self.catching_up.map_or(self.checkpointed, |state| state.silent);
             let silence = sleep_until(silent);
+            let is_told_by_silence = self.catching_up.is_some() && self.source.end().is_none();
             let step = tokio::select! {
                 biased;
                 () = stop.cancelled() => Step::Stop,
@@ -240,7 +239,7 @@ impl Pump {
                     wanted_open = changed.is_ok();
                     Step::Direct
                 }
-                () = silence, if self.catching_up.is_some() => {
+                () = silence, if is_told_by_silence => {
                     self.catching_up = None;
                     Step::Direct
                 }
@@ -255,6 +254,8 @@ impl Pump {
                 Step::Delivery(Some(delivery)) => self.deliver(delivery).await?,
                 Step::Delivery(None) | Step::Stop => break,
             }
+            // Also where no event comes for long: what runs may have changed, and trouble be over.
+            self.tell(None);
         }
         self.checkpoint().await?;
         for lane in &mut self.lanes {
@@ -294,7 +295,7 @@ impl Pump {
     /// Goes to where the checkpoint stands, or writes a first one, so that the time at which reading
     /// began outlives a crash.
     async fn begin(&mut self) -> Result<(), PumpError> {
-        let latest = self.checkpoints.latest();
+        let (latest, began) = (self.checkpoints.latest(), Instant::now());
         let mut start = Start { epoch: self.checkpoints.epoch(), ..Start::default() };
         if let Some(pointer) = latest {
             (start.offset, start.position) = (Some(pointer.next_offset), pointer.source_position);
@@ -302,8 +303,7 @@ impl Pump {
             let further = self.settings.checkpoint_events + self.settings.batch_rows_max as u64;
             self.catching_up = Some(CatchingUp {
                 until_offset: pointer.next_offset.saturating_add(further),
-                began_ms: self.began_ms,
-                silent: Instant::now() + FIRST_EVENT,
+                silent: began + FIRST_EVENT,
             });
         }
         let known: Vec<String> = latest
@@ -313,6 +313,7 @@ impl Pump {
         let is_new = |lane: &Lane| !known.contains(&lane.runner.place().detector);
         let is_known = known.len() == self.lanes.len() && !self.lanes.iter().any(is_new);
         (self.offset, self.position) = (self.source.seek(start).await?, start.position);
+        self.note_progress(self.offset);
         if let Some(wanted) = start.offset
             && self.offset > wanted
         {
@@ -378,17 +379,20 @@ impl Pump {
         if is_new { self.checkpoint().await } else { Ok(()) }
     }
 
-    /// Whether the next delivery is beyond all that a run before may have handed over.
-    fn note_progress(&mut self, delivery: &Delivery) -> bool {
-        let Some(state) = &mut self.catching_up else { return false };
-        let Some(first) = delivery.arrivals.first() else { return false };
-        state.silent = Instant::now() + NEXT_EVENT;
-        first.offset >= state.until_offset || first.ingested_ms > state.began_ms
+    /// Whether everything from `offset` on is beyond all that a run before may have handed over.
+    fn note_progress(&mut self, offset: u64) {
+        let Some(state) = &self.catching_up else { return };
+        if offset >= state.until_offset || self.source.end().is_some_and(|end| offset >= end) {
+            self.catching_up = None;
+        }
     }
 
     async fn deliver(&mut self, delivery: Delivery) -> Result<(), PumpError> {
-        if self.note_progress(&delivery) {
-            self.catching_up = None;
+        if let Some(first) = delivery.arrivals.first()
+            && let Some(state) = &mut self.catching_up
+        {
+            state.silent = Instant::now() + NEXT_EVENT;
+            self.note_progress(first.offset);
             self.direct().await?;
         }
         let missed = self.missed_deadlines();
@@ -404,10 +408,10 @@ impl Pump {
         if let Some(last) = delivery.arrivals.last() {
             (self.offset, self.position) = (last.offset + 1, delivery.position);
             self.has_delivered = true;
+            self.note_progress(self.offset);
             self.tell_lag(self.clock.now_ms().saturating_sub(last.ingested_ms));
         }
         self.since_checkpoint += delivery.arrivals.len() as u64;
-        self.tell(None);
         // Whether a deadline was missed is not found out again after a crash.
         let has_missed = self.missed_deadlines() != missed;
         if self.since_checkpoint >= self.settings.checkpoint_events || has_missed {

@@ -92,19 +92,24 @@ pub struct FileSink {
     pending: Vec<u8>,
 }
 
-/// A file of whole lines.
+/// A file of whole lines: what a crash or a failed write left of a line is cut off.
 #[derive(Debug)]
-struct LineFile {
+pub struct LineFile {
     path: PathBuf,
     file: Box<dyn DiskFile>,
-    /// Bytes of whole lines in the file.
+    /// Bytes of whole lines in the file, and how many of them are durable.
     committed: u64,
+    synced: u64,
+    /// A sync failed: what it was for can be read, and may never come to the disk.
+    is_unsure: bool,
+    /// Lines that were in the file after `committed` and are to be written again.
+    again: Vec<u8>,
 }
 
 impl LineFile {
     /// Opens a file to append to. A last line without an end was torn by a crash before anyone was
     /// told about it; it is cut off, and comes again.
-    fn open(disk: &dyn Disk, path: &Path) -> Result<Self, SinkError> {
+    pub fn open(disk: &dyn Disk, path: &Path) -> Result<Self, SinkError> {
         let error = |source| file_error(path, source);
         let mut file = disk.open_append(path).map_err(error)?;
         let length = file.len().map_err(error)?;
@@ -112,10 +117,22 @@ impl LineFile {
         if committed < length {
             file.truncate(committed).map_err(error)?;
         }
-        Ok(Self { path: path.to_owned(), file, committed })
+        let (path, again) = (path.to_owned(), Vec::new());
+        Ok(Self { path, file, committed, synced: committed, is_unsure: false, again })
     }
 
-    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+    /// Bytes of whole lines in the file.
+    pub fn bytes(&self) -> u64 {
+        self.committed + self.again.len() as u64
+    }
+
+    /// Adds lines; on an error none of them is there.
+    pub fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.write_again()?;
+        self.put(lines)
+    }
+
+    fn put(&mut self, lines: &[u8]) -> io::Result<()> {
         // A try before may have left part of a line.
         if self.file.len()? > self.committed {
             self.file.truncate(self.committed)?;
@@ -125,12 +142,46 @@ impl LineFile {
         Ok(())
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    /// Returns when every line is durable. After an error they are written again by the next call:
+    /// what a failed fsync was for is lost though a later one succeeds
+    /// (<https://lwn.net/Articles/752063/>).
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.write_again()?;
         match self.file.sync() {
+            Ok(()) => self.synced = self.committed,
             // Pipes and devices take lines and cannot be synced.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-            synced => synced,
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+            Err(error) => {
+                self.is_unsure = true;
+                // At once, as far as it goes: whoever opens the file after this program died would
+                // take what can be read for what is on the disk.
+                drop(self.take_back());
+                return Err(error);
+            }
         }
+        Ok(())
+    }
+
+    /// Cuts off what a failed sync was for, and remembers it.
+    fn take_back(&mut self) -> io::Result<()> {
+        let mut lines = vec![0; (self.committed - self.synced) as usize];
+        read_exact_at(self.file.as_mut(), self.synced, &mut lines)?;
+        (self.again, self.committed, self.is_unsure) = (lines, self.synced, false);
+        self.file.truncate(self.synced)
+    }
+
+    fn write_again(&mut self) -> io::Result<()> {
+        if self.is_unsure {
+            self.take_back()?;
+        }
+        if !self.again.is_empty() {
+            let lines = std::mem::take(&mut self.again);
+            if let Err(error) = self.put(&lines) {
+                self.again = lines;
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -176,20 +227,25 @@ fn end_of_last_line(file: &mut dyn DiskFile, length: u64) -> io::Result<u64> {
     let mut chunk = vec![0; 64 << 10];
     while end > 0 {
         let start = end.saturating_sub(chunk.len() as u64);
-        let mut filled = 0;
         let wanted = (end - start) as usize;
-        while filled < wanted {
-            match file.read_at(start + filled as u64, &mut chunk[filled..wanted])? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                read => filled += read,
-            }
-        }
+        read_exact_at(file, start, &mut chunk[..wanted])?;
         if let Some(place) = chunk[..wanted].iter().rposition(|byte| *byte == b'\n') {
             return Ok(start + place as u64 + 1);
         }
         end = start;
     }
     Ok(0)
+}
+
+fn read_exact_at(file: &mut dyn DiskFile, start: u64, buffer: &mut [u8]) -> io::Result<()> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(start + filled as u64, &mut buffer[filled..])? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => filled += read,
+        }
+    }
+    Ok(())
 }
 
 /// Lines on standard output.
@@ -261,5 +317,48 @@ mod tests {
         sink.commit().await.unwrap();
         sink.sync().await.unwrap();
         assert_eq!(disk.read(path).unwrap(), b"one\ntwo\nthree\nfour\n");
+    }
+
+    #[test]
+    fn what_a_failed_sync_was_for_is_not_there_for_whoever_opens_the_file_next() {
+        for seed in 0..50 {
+            let (disk, path) = (SimulatedDisk::new(seed), Path::new("/out/verdicts.ndjson"));
+            let mut file = LineFile::open(&disk, path).unwrap();
+            file.append(b"one\n").unwrap();
+            file.sync().unwrap();
+            file.append(b"two\n").unwrap();
+            disk.fail_after(0);
+            file.sync().unwrap_err();
+            drop(file);
+            let mut file = LineFile::open(&disk, path).unwrap();
+            file.append(b"three\n").unwrap();
+            file.sync().unwrap();
+            disk.crash();
+            assert_eq!(disk.read(path).unwrap(), b"one\nthree\n", "seed {seed}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_failed_sync_was_for_is_written_again() {
+        for seed in 0..50 {
+            let disk = SimulatedDisk::new(seed);
+            let outputs = Files::new(Arc::new(disk.clone()), None);
+            let mut sink = outputs.open("/out/verdicts.ndjson").unwrap();
+            sink.write(None, b"one");
+            sink.commit().await.unwrap();
+            sink.sync().await.unwrap();
+            sink.write(None, b"two");
+            sink.commit().await.unwrap();
+            disk.fail_after(0);
+            sink.sync().await.unwrap_err();
+            sink.write(None, b"three");
+            // What is written again may fail as well.
+            disk.fail_after(seed % 4);
+            while sink.commit().await.is_err() {}
+            while sink.sync().await.is_err() {}
+            disk.crash();
+            let kept = disk.read(Path::new("/out/verdicts.ndjson")).unwrap();
+            assert_eq!(kept, b"one\ntwo\nthree\n", "seed {seed}");
+        }
     }
 }

@@ -18,6 +18,13 @@ pub trait Source: Send + Sync {
     /// once, before the first [`Self::next`].
     async fn seek(&mut self, start: Start) -> Result<u64, SourceError>;
 
+    /// The offset at which the partition ended after this run had locked out every other, or an earlier
+    /// one that is not known better yet: no run before has seen an event from there on. `None` where
+    /// it cannot be known. Asked after [`Self::seek`] and each delivery.
+    fn end(&self) -> Option<u64> {
+        None
+    }
+
     /// The next arrivals, at least one and at most `most`; waits for them, and may be dropped while
     /// it waits. `None` when there will be no more.
     async fn next(&mut self, most: usize) -> Result<Option<Delivery>, SourceError>;

@@ -9,4 +9,4 @@ mod module;
 pub mod program;
 
 pub use keys::{Keys, statement};
-pub use module::{Kind, MadeModule};
+pub use module::{Kind, MadeModule, TELL};

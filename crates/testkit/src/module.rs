@@ -25,7 +25,14 @@ pub struct MadeModule {
     pub kind: Kind,
     /// The field that it reads.
     pub field: String,
+    /// Whether the events that an entity had before show in its scores, a [`TELL`] each; then it
+    /// reads a time, too.
+    pub counts: bool,
 }
+
+/// What one event before adds to a score of a module that counts: so little that both can be read
+/// off the score.
+pub const TELL: f64 = 1.0 / (1_u64 << 32) as f64;
 
 const TEXT: &str = r#"(module
   (memory (export "memory") 1)
@@ -42,6 +49,7 @@ const TEXT: &str = r#"(module
       (if (i32.ge_u (local.get $row) (local.get $rows)) (then (return (i32.const 0))))
       (local.set $score (call $judge (f64.load (i32.add (i32.const 0x3000) (i32.mul (local.get $row) (i32.const 8))))))
       (local.set $state (i32.add (i32.const 0x4000) (i32.mul (i32.const 8) (i32.load (i32.add (i32.const 0x2000) (i32.mul (local.get $row) (i32.const 4)))))))
+      COUNT
       (f64.store (local.get $state) (f64.add (f64.load (local.get $state)) (f64.const 1)))
       (f64.store (i32.add (i32.const 0x5000) (i32.mul (local.get $row) (i32.const 8))) (local.get $score))
       (i32.store (i32.add (i32.const 0x6000) (i32.mul (local.get $row) (i32.const 4))) (f64.ge (local.get $score) (f64.const 1)))
@@ -53,7 +61,13 @@ impl MadeModule {
     /// A module of the detector `test` that reads the field `x`.
     pub fn new(kind: Kind, version: &str) -> Self {
         let (detector, field) = ("test".to_owned(), "x".to_owned());
-        Self { detector, version: version.to_owned(), kind, field }
+        Self { detector, version: version.to_owned(), kind, field, counts: false }
+    }
+
+    /// The same, as a module whose scores tell its state.
+    #[must_use]
+    pub fn counting(self) -> Self {
+        Self { counts: true, ..self }
     }
 
     /// The module's bytes, with its manifest.
@@ -64,18 +78,27 @@ impl MadeModule {
             Kind::Traps => "unreachable",
             Kind::NeverEnds => "(loop $for_ever (br $for_ever))",
         };
-        let mut bytes = wat::parse_str(TEXT.replace("BADNESS", badness)).expect("a valid module");
+        let count = format!(
+            "(local.set $score (f64.add (local.get $score) (f64.mul (f64.load (local.get $state)) (f64.const {TELL}))))"
+        );
+        let count = if self.counts { count.as_str() } else { "" };
+        let text = TEXT.replace("BADNESS", badness).replace("COUNT", count);
+        let mut bytes = wat::parse_str(text).expect("a valid module");
         append_section(&mut bytes, "twinge.manifest", self.manifest().to_string().as_bytes());
         bytes
     }
 
     /// The manifest as JSON.
     pub fn manifest(&self) -> serde_json::Value {
+        let mut schema = serde_json::json!({"entity": "entity", "numeric": [self.field]});
+        if self.counts {
+            schema["time"] = "time".into();
+        }
         serde_json::json!({
             "abi": 1,
             "name": self.detector,
             "version": self.version,
-            "schema": {"entity": "entity", "numeric": [self.field]},
+            "schema": schema,
             "state_bytes": 8,
             "stream": {},
             "detector": {"kind": "made-by-hand", "settings": {}, "features": []},

@@ -16,6 +16,12 @@ pub trait Backlog: Send + Sync + Debug {
 
     /// Forgets the records up to this sequence number. Records that are gone already do not matter.
     fn release(&self, through: u64) -> Result<(), BacklogError>;
+
+    /// Whether its calls, and those of [`Refusals`], may wait for a disk. Where they do not, they are
+    /// made in their place.
+    fn may_wait(&self) -> bool {
+        true
+    }
 }
 
 /// A record that waits.

@@ -95,6 +95,13 @@ impl Drain {
         }
     }
 
+    /// The same with pauses that follow from a seed: on a machine of its own, they should differ from
+    /// those of others.
+    #[must_use]
+    pub fn with_seed(self, seed: u64) -> Self {
+        Self { pauses: Pauses::seeded(seed), ..self }
+    }
+
     /// The bell to ring for each new record.
     pub fn bell(&self) -> Bell {
         self.bell.clone()
@@ -275,7 +282,8 @@ impl Drain {
         loop {
             let (refusals, kept) = (Arc::clone(&self.refusals), record.clone());
             let reason = reason.to_owned();
-            match blocking(move || refusals.keep(&kept, &reason)).await {
+            let may_wait = self.backlog.may_wait();
+            match aside(may_wait, move || refusals.keep(&kept, &reason)).await {
                 Ok(()) => break,
                 Err(error) => self.pause("cannot keep a refused record", &*error, stop).await?,
             }
@@ -329,7 +337,7 @@ impl Drain {
         action: impl FnOnce(&dyn Backlog) -> Result<T, BacklogError> + Send + 'static,
     ) -> Result<T, BacklogError> {
         let backlog = Arc::clone(&self.backlog);
-        blocking(move || action(&*backlog)).await
+        aside(backlog.may_wait(), move || action(&*backlog)).await
     }
 }
 
@@ -357,9 +365,13 @@ async fn or_stop<T>(
 }
 
 /// Does what may wait for a disk on a thread that may.
-async fn blocking<T: Send + 'static>(
+async fn aside<T: Send + 'static>(
+    may_wait: bool,
     action: impl FnOnce() -> Result<T, BacklogError> + Send + 'static,
 ) -> Result<T, BacklogError> {
+    if !may_wait {
+        return action();
+    }
     // The action is short and runs to its end even if nobody waits for it any more.
     tokio::task::spawn_blocking(action).await.unwrap_or_else(|panic| Err(panic.into()))
 }

@@ -19,6 +19,10 @@ impl Backlog for Mutex<Spool> {
         self.lock().unwrap_or_else(PoisonError::into_inner).release(through);
         Ok(())
     }
+
+    fn may_wait(&self) -> bool {
+        self.lock().unwrap_or_else(PoisonError::into_inner).may_wait()
+    }
 }
 
 impl From<Queued> for Waiting {

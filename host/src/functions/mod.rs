@@ -108,7 +108,7 @@ async fn serve(plan: Plan, extension: Option<Arc<dyn Extension>>, port: u16) -> 
         shutdown::on_signals(&tracker, finished.clone()).context("signals cannot be handled")?;
     let (disk, clock): (Arc<dyn Disk>, Arc<dyn Clock>) =
         (Arc::new(RealDisk), Arc::new(SystemClock::new()));
-    let mut detectors = Detectors::open(&plan, &disk, &clock).await?;
+    let mut detectors = Detectors::open(&plan, &disk, &clock, None).await?;
     let reports = Reports::default();
     let models = Models::new(detectors.wanted(), reports.clone());
     let names: Vec<String> = detectors.wanted().borrow().keys().cloned().collect();

@@ -32,6 +32,10 @@ pub(super) struct HubSource {
     receiver: Option<Receiver>,
     waiting: VecDeque<ReceivedEvent>,
     next: u64,
+    /// Where the partition ended when it was asked last, and whether that was after the hub had cut
+    /// off every receiver of an older epoch.
+    end: Option<u64>,
+    is_fenced: bool,
     /// The last event delivered, as Azure's checkpoints name it: sequence number and offset.
     last: Option<(i64, String)>,
 }
@@ -53,6 +57,8 @@ impl HubSource {
             receiver: None,
             waiting: VecDeque::new(),
             next: 0,
+            end: None,
+            is_fenced: false,
             last: None,
         }
     }
@@ -66,6 +72,7 @@ impl HubSource {
     fn begin(&mut self, properties: PartitionProperties, wanted: Option<u64>) {
         let first = u64::try_from(properties.first).unwrap_or(0);
         let after_last = u64::try_from(properties.last + 1).unwrap_or(0);
+        self.end = Some(after_last);
         match (wanted, self.beginning) {
             (Some(wanted), _) => self.next = wanted.max(first.min(after_last)),
             (None, Beginning::Earliest) => {
@@ -124,6 +131,10 @@ impl Source for HubSource {
         Ok(self.next)
     }
 
+    fn end(&self) -> Option<u64> {
+        self.end
+    }
+
     async fn next(&mut self, most: usize) -> Result<Option<Delivery>, SourceError> {
         while self.waiting.is_empty() {
             let Some(receiver) = &mut self.receiver else { return Ok(None) };
@@ -132,6 +143,15 @@ impl Source for HubSource {
                 Some(Err(error)) => return Err(self.error(error)),
                 None => return Ok(None),
             }
+        }
+        if !self.is_fenced {
+            // What comes through this receiver comes after others were cut off. Where the hub does not
+            // say how far they may have come, it is not known.
+            let ReceiverSettings { namespace, hub, partition, .. } = &self.settings;
+            let asked = PartitionProperties::ask(&self.drivers, namespace, hub, partition).await;
+            let last = asked.ok().map(|properties| properties.last);
+            self.end = last.map(|last| u64::try_from(last + 1).unwrap_or(0));
+            self.is_fenced = true;
         }
         let events: Vec<ReceivedEvent> =
             self.waiting.drain(..most.min(self.waiting.len())).collect();

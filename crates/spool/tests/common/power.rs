@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use twinge_platform::{Disk, DiskFile, SimulatedDisk};
+use twinge_platform::{Disk, DiskFile, DiskLock, SimulatedDisk};
 
 /// Passes everything on until its writing operations are used up; then it is a disk that has turned
 /// read-only. With a crash after it, that is a power cut.
@@ -81,6 +81,10 @@ impl Disk for Powered {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.spend()?;
         self.disk.rename(from, to)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        self.disk.lock(path)
     }
 }
 

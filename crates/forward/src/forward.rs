@@ -16,12 +16,12 @@ use twinge_stream::sink::SinkError;
 use twinge_uplink::Bell;
 
 /// CloudEvents type of an event that is sent on as it came.
-pub(crate) const EVENT_TYPE: &str = "io.twinge.event.v1";
+pub const EVENT_TYPE: &str = "io.twinge.event.v1";
 
 /// What goes up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Forward {
+pub enum Forward {
     /// Anomalous verdicts, silences, drifts and dead letters.
     Anomalies,
     /// All verdicts.
@@ -35,7 +35,7 @@ pub(crate) enum Forward {
 
 /// Fills the spool.
 #[derive(Debug)]
-pub(crate) struct Forwarder {
+pub struct Forwarder {
     rule: Rule,
     spool: Arc<Mutex<Spool>>,
     bell: Bell,
@@ -46,16 +46,16 @@ pub(crate) struct Forwarder {
 
 /// What goes up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rule {
+pub struct Rule {
     /// Which findings and events.
-    pub(crate) forward: Forward,
+    pub forward: Forward,
     /// One in so many events of verdicts that are not anomalous.
-    pub(crate) sample: u32,
+    pub sample: u32,
 }
 
 impl Forwarder {
     /// Fills `spool` by a rule and rings `bell`; what is too large for it goes to `refused`.
-    pub(crate) fn new(
+    pub fn new(
         rule: Rule,
         spool: Arc<Mutex<Spool>>,
         bell: Bell,
@@ -120,8 +120,7 @@ impl Outlet for Forwarder {
                 self.append();
                 continue;
             }
-            let kept = self.refused.write(&entry.bytes, "larger than the spool takes");
-            kept.map_err(|error| spool_error(error.into()))?;
+            self.refused.write(&entry.bytes, "larger than the spool takes")?;
             self.pending.pop_front();
         }
         Ok(())
@@ -133,7 +132,7 @@ impl Outlet for Forwarder {
 }
 
 /// The spool; never held over an await.
-pub(crate) fn lock(spool: &Mutex<Spool>) -> MutexGuard<'_, Spool> {
+pub fn lock(spool: &Mutex<Spool>) -> MutexGuard<'_, Spool> {
     // A spool is whole between calls, whatever happened to the thread that held it.
     spool.lock().unwrap_or_else(PoisonError::into_inner)
 }
