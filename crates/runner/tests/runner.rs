@@ -287,8 +287,12 @@ struct Overtaken(Arc<dyn Store>);
 
 #[async_trait]
 impl Store for Overtaken {
-    async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError> {
-        self.0.get(path).await
+    async fn get_within(
+        &self,
+        path: &StorePath,
+        bytes_max: u64,
+    ) -> Result<Option<Object>, StoreError> {
+        self.0.get_within(path, bytes_max).await
     }
 
     async fn create_with(

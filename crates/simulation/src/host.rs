@@ -342,8 +342,8 @@ impl Source for HubSource {
     fn place(&self, detector: &str) -> Place {
         Place {
             detector: detector.to_owned(),
-            source: HUB.to_owned(),
-            partition: self.partition.to_string(),
+            source: HUB.into(),
+            partition: self.partition.to_string().into(),
             redelivers: false,
         }
     }

@@ -154,8 +154,13 @@ impl LinkStore {
 
 #[async_trait]
 impl Store for LinkStore {
-    async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError> {
-        let found = self.ask(("read", path.as_str()), self.inner.get(path)).await?;
+    async fn get_within(
+        &self,
+        path: &StorePath,
+        bytes_max: u64,
+    ) -> Result<Option<Object>, StoreError> {
+        let found = self.inner.get_within(path, bytes_max);
+        let found = self.ask(("read", path.as_str()), found).await?;
         Ok(found.map(|object| match self.link.forge(path) {
             Some(bytes) => Object { bytes, ..object },
             None => object,

@@ -101,6 +101,7 @@ impl Desk {
             now_ms,
             lifetime_ms: LIFETIME_MS,
             known: KnownSerial::Nothing,
+            promoted: None,
         }
     }
 

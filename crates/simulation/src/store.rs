@@ -38,12 +38,21 @@ fn check(metadata: &Metadata) {
 
 #[async_trait]
 impl Store for DiskStore {
-    async fn get(&self, path: &StorePath) -> Result<Option<Object>, StoreError> {
+    async fn get_within(
+        &self,
+        path: &StorePath,
+        bytes_max: u64,
+    ) -> Result<Option<Object>, StoreError> {
         let bytes = match self.disk.read(&self.file(path)) {
             Ok(bytes) => bytes,
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(error("read", path)(source)),
         };
+        let size = bytes.len() as u64;
+        if size > bytes_max {
+            let (action, path) = ("read", path.to_string());
+            return Err(StoreError::TooLarge { action, path, bytes: size, bytes_max });
+        }
         let (metadata, etag) = (Metadata::default(), self.etag(path));
         Ok(Some(Object { bytes, metadata, etag, modified_ms: 0 }))
     }

@@ -393,6 +393,7 @@ mod tests {
     use crate::pump::Report;
     use std::path::Path as FilePath;
     use tokio::sync::watch;
+    use tokio_util::task::TaskTracker;
     use twinge_engine::Engine;
     use twinge_platform::{Clock, Disk, ManualClock, SimulatedDisk};
     use twinge_runner::Directive;
@@ -416,7 +417,8 @@ mod tests {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::default());
         let journal = twinge_journal::Settings::default();
         let (intake, source) =
-            intake::open(&disk, &clock, FilePath::new("/journal"), journal).unwrap();
+            intake::open(&disk, &clock, FilePath::new("/journal"), journal, &TaskTracker::new())
+                .unwrap();
         let path = FilePath::new("/labels.ndjson");
         let labels = Labels::open_within(LABELS_BYTES_MAX, disk.as_ref(), clock, path).unwrap();
         let deadline = Duration::from_millis(100);
