@@ -156,7 +156,8 @@ embed_in_rust() {
 # A journal that is soon full, so that the host says 429 where it is fast enough; then all once more.
 add_a_source() {
   example="add-a-source"
-  "$bin/host" --module "$work/trained.wasm" --trust "$work/keys/trust.json" --listen 127.0.0.1:0 --verdicts "$work/source.verdicts" \
+  timeout --kill-after=5 "$RUN_SECONDS" "$bin/host" --module "$work/trained.wasm" --trust "$work/keys/trust.json" \
+    --listen 127.0.0.1:0 --verdicts "$work/source.verdicts" \
     --dead-letters "$work/source.dead-letters" --state "$work/source.state" --journal-mib 64 \
     --checkpoint-seconds 3 --checkpoint-events 1000000 2>"$work/source.log" &
   server=$!
