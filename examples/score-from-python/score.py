@@ -3,6 +3,7 @@
 
 Prints each event's number, its verdict, 1 if it came late, and the bits of its score.
 """
+
 import datetime
 import json
 import math
@@ -12,6 +13,7 @@ import sys
 import wasmtime
 
 OUTCOMES = ["normal", "anomalous", "warming-up", "invalid"]
+
 
 def manifest_of(module):
     """After eight bytes come sections: a number, a length in LEB128, and so many bytes."""
@@ -24,6 +26,7 @@ def manifest_of(module):
             return json.loads(module[at + 16 : at + size])
         at += size
 
+
 def category_code(text):
     """The upper 52 bits of FNV-1a; the empty text is missing."""
     code = 0xCBF29CE484222325
@@ -31,8 +34,6 @@ def category_code(text):
         code = (code ^ byte) * 0x100000001B3 % 2**64
     return float(code >> 12) if text else math.nan
 
-def time_ms(text):
-    return round(datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000)
 
 module = open(sys.argv[1], "rb").read()
 manifest = manifest_of(module)
@@ -41,14 +42,14 @@ store = wasmtime.Store()
 exports = wasmtime.Instance(store, wasmtime.Module(store.engine, module), []).exports(store)
 memory, score, states = exports["memory"], exports["twinge_score"], {}
 layout = exports["twinge_prepare"](store, 1, 1)
-words = struct.unpack("<10I", memory.read(store, layout, layout + 40))
-times, entities, inputs, state_at, scores, verdicts = words[2:8]
+times, entities, inputs, state_at, scores, verdicts = struct.unpack("<6I", memory.read(store, layout + 8, layout + 32))
 for number, line in enumerate(open(sys.argv[2])):
     event = json.loads(line)
     row = [math.nan if event.get(field) is None else float(event[field]) for field in schema["numeric"]]
     row += [category_code(event.get(field) or "") for field in schema.get("categorical", [])]
     entity = event[schema["entity"]]
-    memory.write(store, struct.pack("<d", time_ms(event[schema["time"]])), times)
+    time = datetime.datetime.fromisoformat(event[schema["time"]].replace("Z", "+00:00"))
+    memory.write(store, struct.pack("<d", round(time.timestamp() * 1000)), times)
     memory.write(store, struct.pack("<I", 0), entities)
     memory.write(store, struct.pack(f"<{len(row)}d", *row), inputs)
     memory.write(store, states.get(entity, bytes(state_bytes)), state_at)
