@@ -38,7 +38,7 @@ enum Done {
     Skipped(String),
 }
 
-const PARTS: [Part; 21] = [
+const PARTS: [Part; 22] = [
     Part { name: "format", run: format },
     Part { name: "javascript runtime", run: javascript },
     Part { name: "lints", run: lints },
@@ -59,6 +59,7 @@ const PARTS: [Part; 21] = [
     Part { name: "loop on services", run: loop_on_services },
     Part { name: "runtime from another folder", run: runtime_from_another_folder },
     Part { name: "training in wasm32", run: training_in_wasm },
+    Part { name: "examples", run: the_examples },
     Part { name: "page", run: the_page },
 ];
 
@@ -395,6 +396,16 @@ fn training_in_wasm() -> Result<Done> {
     }
     ensure!(digests[1] != digests[2], "another seed gave the same module");
     Ok(Done::Passed)
+}
+
+/// What `examples/` shows, compared with a host bit for bit. The script says what it skipped.
+fn the_examples() -> Result<Done> {
+    succeed(&mut cargo(["build", "--quiet", "--workspace", "--bins", "--example", "embed"]))?;
+    let script = root().join("examples/run.sh");
+    let told = output(Command::new("bash").arg(script).env("TWINGE_BIN", bin()))?;
+    tell(told.trim());
+    let skipped: Vec<_> = told.lines().filter(|line| line.contains(": SKIPPED: ")).collect();
+    Ok(if skipped.is_empty() { Done::Passed } else { Done::Skipped(skipped.join("; ")) })
 }
 
 /// The page in Chromium and Firefox.

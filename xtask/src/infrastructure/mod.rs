@@ -67,7 +67,7 @@ fn lint() -> Result<Option<String>> {
         Err(missing) => return Ok(Some(missing)),
     };
     let bin = python.parent().context("python lies in a folder")?.to_owned();
-    let runs: [&[&str]; 8] = [
+    let runs: [&[&str]; 9] = [
         &["actionlint"],
         &[
             "check-jsonschema",
@@ -81,6 +81,12 @@ fn lint() -> Result<Option<String>> {
             "vendor.github-actions",
             ".github/actions/*/action.yml",
         ],
+        &[
+            "check-jsonschema",
+            "--builtin-schema",
+            "vendor.github-issue-forms",
+            ".github/ISSUE_TEMPLATE/*.yml",
+        ],
         &["check-jsonschema", "--builtin-schema", "vendor.dependabot", ".github/dependabot.yml"],
         // Azure's schema has patterns of a kind that the other variant does not read.
         &[
@@ -91,7 +97,13 @@ fn lint() -> Result<Option<String>> {
             "nonunicode",
             "infra/pipelines/*.yml",
         ],
-        &["shellcheck", ".github/scripts/*.sh", "infra/pipelines/*.sh"],
+        &[
+            "shellcheck",
+            ".github/scripts/*.sh",
+            "infra/pipelines/*.sh",
+            "examples/run.sh",
+            "examples/*/build.sh",
+        ],
         &["hadolint", "--failure-threshold", "style", "infra/containers/Dockerfile"],
         &["zizmor", "--offline", "--no-progress", "--quiet", ".github"],
     ];
