@@ -787,7 +787,7 @@ mod tests {
             let value = f64::from_bits(bits);
             proptest::prop_assume!(value.is_finite());
             let small = (value.to_bits() >> 11) as f64 / 1e9;
-            for text in [format!("{value:e}"), format!("{value}"), format!("{small:.decimals$}"), format!("{}", bits)] {
+            for text in [format!("{value:e}"), format!("{value}"), format!("{small:.decimals$}"), format!("{bits}")] {
                 let event = format!("{{\"card\":\"c\",\"time\":\"1970-01-01\",\"amount\":{text}}}");
                 let (fast, slow) = (reader().read(event.as_bytes()), read_slowly(&reader(), event.as_bytes()));
                 proptest::prop_assert_eq!(self::bits(fast), self::bits(slow), "{}", text);
