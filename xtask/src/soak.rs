@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
     /// Simulated fleets of 100,000 devices.
     #[arg(long, default_value_t = 20)]
     large_fleets: u64,
-    /// Inputs for each fuzz target; a tenth or a fiftieth where each takes long.
+    /// Inputs for each fuzz target.
     #[arg(long, default_value_t = 1_000_000)]
     fuzz_inputs: u64,
     /// What the inputs of fuzz targets are made from.

@@ -105,7 +105,9 @@ pub fn converse(bytes: &[u8]) -> Vec<u8> {
             connection.advance();
             let jobs = connection.take_jobs();
             let is_idle = jobs.is_empty() && connection.out().is_empty();
-            jobs.into_iter().for_each(|job| job.run(&mailbox));
+            for job in jobs {
+                job.run(&mailbox);
+            }
             written.append(connection.out());
             if is_idle {
                 break;

@@ -50,13 +50,13 @@ fn take(bytes: usize) {
         }
         std::process::abort();
     }
-    let held = HELD.get() + bytes as isize;
+    let held = HELD.get() + bytes.cast_signed();
     HELD.set(held);
     PEAK.set(PEAK.get().max(held));
 }
 
 fn give(bytes: usize) {
-    HELD.set(HELD.get() - bytes as isize);
+    HELD.set(HELD.get() - bytes.cast_signed());
 }
 
 #[expect(unsafe_code, reason = "an allocator is unsafe to implement; all is passed on as it came")]

@@ -20,3 +20,12 @@ mod targets;
 pub use corpus::Corpus;
 pub use mutator::Mutator;
 pub use targets::{TARGETS, Target};
+
+/// Runs the target of a name on an input, for drivers that are told the name when they are built.
+///
+/// # Panics
+/// Where something does not hold, and where there is no such target.
+pub fn run_target(name: &str, input: &[u8]) {
+    let target = TARGETS.iter().find(|target| target.name == name);
+    (target.expect("the name is one of the table's").run)(input);
+}

@@ -6,7 +6,7 @@
 //! <https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md>) and nothing of
 //! what is in it.
 
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 
 /// Bytes that a byte of a page can unpack to at most: Snappy writes 64 with three.
 const UNPACKED_PER_BYTE: u64 = 64;
@@ -15,10 +15,13 @@ const UNPACKED_SLACK_BYTES: u64 = 4096;
 /// How deep structures of a head may nest; statistics in a page's head have the depth of two.
 const DEPTH_MAX: u32 = 8;
 
+/// Stands in place of a type behind the last field of a structure.
+const END: u8 = 0;
+
 /// Why a file is not decoded.
 pub(crate) fn lie(file: &[u8], metadata: &ParquetMetaData) -> Option<&'static str> {
-    let columns = metadata.row_groups().iter().flat_map(|group| group.columns());
-    for (start, length) in columns.map(|column| column.byte_range()) {
+    let columns = metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);
+    for (start, length) in columns.map(ColumnChunkMetaData::byte_range) {
         let end = usize::try_from(start.saturating_add(length)).unwrap_or(usize::MAX);
         let start = usize::try_from(start).unwrap_or(usize::MAX);
         let Some(mut pages) = file.get(start..end) else {
@@ -53,9 +56,11 @@ impl Head<'_> {
     fn sizes(&mut self) -> Option<[i64; 2]> {
         let mut sizes = [None; 2];
         let mut id = 0;
-        while let Some((field, kind)) = self.field(id)? {
+        loop {
+            let (field, kind) = self.field(id)?;
             id = field;
             match (field, kind) {
+                (_, END) => break,
                 (2 | 3, 5) => sizes[usize::from(field == 3)] = Some(self.signed()?),
                 _ => self.skip(kind, DEPTH_MAX)?,
             }
@@ -63,15 +68,13 @@ impl Head<'_> {
         Some([sizes[0]?, sizes[1]?])
     }
 
-    /// Number and type of the next field of a structure; nothing inside at its end.
-    fn field(&mut self, before: i64) -> Option<Option<(i64, u8)>> {
+    /// Number and type of the next field of a structure, or its [`END`].
+    fn field(&mut self, before: i64) -> Option<(i64, u8)> {
         let byte = self.byte()?;
         let (step, kind) = (i64::from(byte >> 4), byte & 15);
-        if kind == 0 {
-            return Some(None);
-        }
-        let field = if step == 0 { self.signed()? } else { before.checked_add(step)? };
-        Some(Some((field, kind)))
+        let has_number = step == 0 && kind != END;
+        let field = if has_number { self.signed()? } else { before.checked_add(step)? };
+        Some((field, kind))
     }
 
     fn skip(&mut self, kind: u8, depth: u32) -> Option<()> {
@@ -101,7 +104,11 @@ impl Head<'_> {
             }
             12 => {
                 let mut id = 0;
-                while let Some((field, kind)) = self.field(id)? {
+                loop {
+                    let (field, kind) = self.field(id)?;
+                    if kind == END {
+                        break;
+                    }
                     id = field;
                     self.skip(kind, depth)?;
                 }
