@@ -11,7 +11,7 @@ use std::time::Instant;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Only the scenarios whose name contains this: event hubs, swaps, simulation, brokers,
-    /// devices, lake.
+    /// devices, lake, fuzz.
     #[arg(long)]
     only: Option<String>,
     /// Runs of an event processor.
@@ -44,12 +44,19 @@ pub(crate) struct Arguments {
     /// Simulated fleets of 100,000 devices.
     #[arg(long, default_value_t = 20)]
     large_fleets: u64,
+    /// Inputs for each fuzz target.
+    #[arg(long, default_value_t = 1_000_000)]
+    fuzz_inputs: u64,
+    /// What the inputs of fuzz targets are made from.
+    #[arg(long, default_value_t = 1)]
+    fuzz_seed: u64,
 }
 
 /// A scenario, by its name.
 type Scenario = (&'static str, fn(&Arguments) -> Result<()>);
 
-const SCENARIOS: [Scenario; 6] = [
+const SCENARIOS: [Scenario; 7] = [
+    ("fuzz", fuzz),
     ("simulation", simulation),
     ("swaps", swaps),
     ("brokers", brokers),
@@ -68,6 +75,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Hostile bytes for every reader that faces them.
+fn fuzz(arguments: &Arguments) -> Result<()> {
+    let mut run = cargo(["run", "--quiet", "--release", "--package", "twinge-fuzz", "--", "run"]);
+    run.args(["--iterations", &arguments.fuzz_inputs.to_string()]);
+    succeed(run.args(["--seed", &arguments.fuzz_seed.to_string()]))
 }
 
 /// The whole with everything that can go wrong on the way, and fleets through good and bad releases.

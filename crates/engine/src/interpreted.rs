@@ -59,12 +59,11 @@ impl Interpreter {
     /// Checks a module and translates it to what the interpreter runs.
     pub(crate) fn translate(&self, module: &[u8]) -> Result<wasmi::Module, LoadError> {
         let refused = |error: wasmi::Error| LoadError::Compile(Box::new(error));
-        let Some(rewritten) = start_section::as_export(module) else {
-            return wasmi::Module::new(&self.0, module).map_err(refused);
-        };
-        // What is checked is the module as it was signed.
+        // What is checked is the module as it was signed, and all of it before any is translated: the
+        // translator counts on code that is valid, and asserts in vain where it is not.
         wasmi::Module::validate(&self.0, module).map_err(refused)?;
-        wasmi::Module::new(&self.0, rewritten).map_err(refused)
+        let rewritten = start_section::as_export(module);
+        wasmi::Module::new(&self.0, rewritten.as_deref().unwrap_or(module)).map_err(refused)
     }
 }
 

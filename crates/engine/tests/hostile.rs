@@ -197,6 +197,11 @@ fn bytes_that_are_no_module_are_refused(strategy: Strategy) {
     for (what, bytes, expected) in cases {
         check_refused(&engine(strategy, SHORT), what, bytes, expected);
     }
+    // A function of two constants, the first of which is before its end.
+    let mut beyond = b"\0asm\x01\0\0\0\x01\x05\x01\x60\0\x01\x7f\x03\x02\x01\0".to_vec();
+    beyond.extend_from_slice(b"\x0a\x09\x01\x07\0\x41\x01\x0b\x41\x02\x0b");
+    let what = "code behind the end of a function";
+    check_refused(&engine(strategy, SHORT), what, honest(beyond), "Compile(");
     let limits = Limits { module_bytes_max: 64, ..Limits::default() };
     let engine = Engine::with_strategy(limits, strategy).unwrap();
     check_refused(&engine, "too large", honest(counter(&[])), "TooLarge {");

@@ -31,6 +31,9 @@ mod connection;
 mod context;
 mod directory;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod http_event;
 mod hub;

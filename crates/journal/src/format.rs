@@ -6,6 +6,10 @@ pub(crate) const HEADER_BYTES: u64 = 16;
 /// A frame's head: length, checksum, offset. The payload follows.
 pub(crate) const FRAME_BYTES: u64 = FRAME as u64;
 
+/// The largest first offset that a segment is believed to have: no log grows to half of all numbers,
+/// and offsets are counted on from it.
+pub(crate) const FIRST_MAX: u64 = u64::MAX / 2;
+
 const FRAME: usize = 16;
 const MAGIC_AND_VERSION: [u8; 8] = *b"TWINGEJ\x01";
 const EXTENSION: &str = ".journal";

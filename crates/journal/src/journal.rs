@@ -463,8 +463,8 @@ fn open_segment(
 ) -> Result<Box<dyn DiskFile>, JournalError> {
     let path = directory.join(format::segment_name(first));
     let mut header = [0; HEADER_BYTES as usize];
+    let mut filled = 0;
     let opened = disk.open_append(&path).and_then(|mut file| {
-        let mut filled = 0;
         while filled < header.len() {
             match file.read_at(filled as u64, &mut header[filled..])? {
                 0 => break,
@@ -474,7 +474,14 @@ fn open_segment(
         Ok(file)
     });
     match opened {
-        Ok(file) if header == format::header(first) => Ok(file),
+        // One that is cut short within an offset of zeros would look like a whole one.
+        Ok(file)
+            if filled == header.len()
+                && header == format::header(first)
+                && first <= format::FIRST_MAX =>
+        {
+            Ok(file)
+        }
         Ok(_) => Err(JournalError::Header { segment: path }),
         Err(source) => Err(JournalError::Disk { action: "open", path, source }),
     }

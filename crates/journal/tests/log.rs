@@ -216,3 +216,35 @@ fn other_files_are_left_alone() {
     let missing = disk.read(Path::new("/spool/00000000000000000000.journal"));
     assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
 }
+
+/// Offsets are counted on from what a segment says: one that leaves no room to is none of ours.
+#[test]
+fn a_segment_at_the_end_of_all_numbers_is_refused() {
+    for (first, is_refused) in [(u64::MAX, true), (u64::MAX / 2 + 1, true), (u64::MAX / 2, false)] {
+        let disk = SimulatedDisk::new(0);
+        let header = [&b"TWINGEJ\x01"[..], &first.to_le_bytes()].concat();
+        let path = Path::new(common::DIRECTORY).join(format!("{first:020}.journal"));
+        disk.create_new(&path, &header).unwrap();
+        match Journal::open(Arc::new(disk), Path::new(common::DIRECTORY), SMALL) {
+            Ok(mut journal) => {
+                assert!(!is_refused, "{first} was taken");
+                assert_eq!(journal.append([&b"one"[..]]).unwrap(), first..first + 1);
+            }
+            Err(JournalError::Header { .. }) => assert!(is_refused, "{first} was refused"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// The end of a header may be zeros: what is missing there was once taken for them.
+#[test]
+fn a_segment_without_a_whole_header_is_refused() {
+    let header = [&b"TWINGEJ\x01"[..], &0_u64.to_le_bytes()].concat();
+    for kept in 0..header.len() {
+        let disk = SimulatedDisk::new(0);
+        let path = Path::new(common::DIRECTORY).join(format!("{:020}.journal", 0));
+        disk.create_new(&path, &header[..kept]).unwrap();
+        let opened = Journal::open(Arc::new(disk), Path::new(common::DIRECTORY), SMALL);
+        assert!(matches!(opened, Err(JournalError::Header { .. })), "{kept} bytes: {opened:?}");
+    }
+}

@@ -28,6 +28,7 @@ pub mod keep;
 pub mod labels;
 mod lake;
 mod listing;
+mod pages;
 mod parquet_file;
 mod roll;
 mod writer;

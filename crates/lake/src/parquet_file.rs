@@ -2,6 +2,7 @@
 
 use crate::columns::{Fields, Place, Row, arrow_schema, decode};
 use crate::error::LakeError;
+use crate::pages;
 use arrow_array::RecordBatch;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
@@ -9,6 +10,8 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use parquet::basic::Compression;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
+use serde::de::IgnoredAny;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Rows of a row group: what a reader that looks at a part of a file has to take at least.
 const ROW_GROUP_ROWS: usize = 131_072;
@@ -48,13 +51,13 @@ impl FileWriter {
 pub(crate) struct FileReader {
     pub(crate) fields: Fields,
     path: String,
-    batches: ParquetRecordBatchReader,
+    /// Nothing once it failed.
+    batches: Option<ParquetRecordBatchReader>,
 }
 
 impl FileReader {
     pub(crate) fn open(path: &str, bytes: Vec<u8>) -> Result<Self, LakeError> {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes))
-            .map_err(|error| LakeError::file(path, error))?;
+        let builder = opened(path, bytes)?;
         let pairs = builder.metadata().file_metadata().key_value_metadata();
         let described = pairs
             .and_then(|pairs| pairs.iter().find(|pair| pair.key == FIELDS_KEY))
@@ -62,20 +65,56 @@ impl FileReader {
             .ok_or_else(|| LakeError::file(path, "it does not say which columns are fields"))?;
         let fields =
             serde_json::from_str(described).map_err(|error| LakeError::file(path, error))?;
-        let batches = builder
-            .with_batch_size(BATCH_ROWS)
-            .build()
-            .map_err(|error| LakeError::file(path, error))?;
-        Ok(Self { fields, path: path.to_owned(), batches })
+        Ok(Self { fields, path: path.to_owned(), batches: Some(batches(path, builder)?) })
     }
+}
+
+/// The decoder of Parquet panics on some files that no writer makes: a hostile one is an error like
+/// any other, and whatever was decoding it is not used again.
+fn guarded<T>(path: &str, decode: impl FnOnce() -> Result<T, LakeError>) -> Result<T, LakeError> {
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_told_by_the_hook| {
+        Err(LakeError::file(path, "its decoder gave up: the file is damaged or was made to harm"))
+    })
+}
+
+type Builder = ParquetRecordBatchReaderBuilder<Bytes>;
+
+fn opened(path: &str, bytes: Vec<u8>) -> Result<Builder, LakeError> {
+    guarded(path, || {
+        let bytes = Bytes::from(bytes);
+        let opened =
+            Builder::try_new(bytes.clone()).map_err(|error| LakeError::file(path, error))?;
+        match pages::lie(&bytes, opened.metadata()) {
+            Some(lie) => Err(LakeError::file(path, lie)),
+            None => Ok(opened),
+        }
+    })
+}
+
+fn batches(path: &str, builder: Builder) -> Result<ParquetRecordBatchReader, LakeError> {
+    let builder = builder.with_batch_size(BATCH_ROWS);
+    guarded(path, || builder.build().map_err(|error| LakeError::file(path, error)))
+}
+
+/// The next batch; after an error there is none.
+fn next_batch(
+    path: &str,
+    batches: &mut Option<ParquetRecordBatchReader>,
+) -> Option<Result<RecordBatch, LakeError>> {
+    let reader = batches.as_mut()?;
+    let next =
+        guarded(path, || reader.next().transpose().map_err(|error| LakeError::file(path, error)));
+    if next.is_err() {
+        *batches = None;
+    }
+    next.transpose()
 }
 
 impl Iterator for FileReader {
     type Item = Result<RecordBatch, LakeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.batches.next()?;
-        Some(batch.map_err(|error| LakeError::file(&self.path, error)))
+        next_batch(&self.path, &mut self.batches)
     }
 }
 
@@ -131,14 +170,68 @@ pub fn is_parquet(start: &[u8]) -> bool {
 
 /// Any Parquet file, not only of a lake, as NDJSON: a JSON object a row, with nulls left out.
 pub fn parquet_to_ndjson(path: &str, bytes: Vec<u8>) -> Result<Vec<u8>, LakeError> {
-    let error = |error: parquet::errors::ParquetError| LakeError::file(path, error);
-    let builder = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes)).map_err(error)?;
-    let batches = builder.with_batch_size(BATCH_ROWS).build().map_err(error)?;
+    let mut batches = Some(batches(path, opened(path, bytes)?)?);
     let mut writer = arrow_json::LineDelimitedWriter::new(Vec::new());
-    for batch in batches {
-        let batch = batch.map_err(|error| LakeError::file(path, error))?;
-        writer.write(&batch).map_err(|error| LakeError::file(path, error))?;
+    while let Some(batch) = next_batch(path, &mut batches) {
+        let batch = batch?;
+        guarded(path, || writer.write(&batch).map_err(|error| LakeError::file(path, error)))?;
     }
     writer.finish().map_err(|error| LakeError::file(path, error))?;
-    Ok(writer.into_inner())
+    let lines = writer.into_inner();
+    // What the writer cannot write it tells in place of the value, and with quotes as they are.
+    let mut values = serde_json::Deserializer::from_slice(&lines).into_iter::<IgnoredAny>();
+    if let Some(Err(error)) = values.find(Result::is_err) {
+        let row = error.line();
+        let why = format!("row {row} holds what JSON cannot say, such as a time in no calendar");
+        return Err(LakeError::file(path, why));
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::{ArrayRef, Float64Array, StringArray, TimestampMillisecondArray};
+    use std::sync::Arc;
+
+    /// A file of one column, as others write them.
+    fn file(column: ArrayRef) -> Vec<u8> {
+        let batch = RecordBatch::try_from_iter([("column", column)]).unwrap();
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.into_inner().unwrap()
+    }
+
+    #[test]
+    fn columns_that_compress_well_tell_no_lie() {
+        let texts = StringArray::from_iter_values((0..20_000).map(|row| "x".repeat(row % 2 * 50)));
+        let numbers = Float64Array::from_iter_values((0..20_000).map(|_| 0.0));
+        for column in [Arc::new(texts) as ArrayRef, Arc::new(numbers)] {
+            let lines = parquet_to_ndjson("a file", file(column)).unwrap();
+            assert_eq!(lines.split(|byte| *byte == b'\n').count(), 20_001);
+        }
+    }
+
+    #[test]
+    fn a_time_in_no_calendar_is_an_error_and_no_text() {
+        let told = |times: TimestampMillisecondArray| {
+            let read = parquet_to_ndjson("a file", file(Arc::new(times.with_timezone("UTC"))));
+            read.map_err(|error| std::error::Error::source(&error).unwrap().to_string())
+        };
+        assert!(told(TimestampMillisecondArray::from(vec![0, 1])).is_ok());
+        let error = told(TimestampMillisecondArray::from(vec![0, i64::MAX])).unwrap_err();
+        assert!(error.contains("row 2") && error.contains("calendar"), "{error}");
+    }
+
+    #[test]
+    fn no_changed_byte_makes_more_of_a_file_than_an_error() {
+        let whole = file(Arc::new(StringArray::from(vec!["a", "b", "a"])));
+        for place in 0..whole.len() {
+            for change in [1, 0x40, 0x80] {
+                let mut changed = whole.clone();
+                changed[place] ^= change;
+                drop(parquet_to_ndjson("a file", changed));
+            }
+        }
+    }
 }

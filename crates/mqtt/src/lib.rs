@@ -15,6 +15,9 @@
 
 mod backoff;
 mod driver;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod inbox;
 pub mod iothub;
 mod link;

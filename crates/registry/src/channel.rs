@@ -4,7 +4,8 @@
 //! Pure. Knows nothing of signatures that others made, of storage, or of when a transition is
 //! wise.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use twinge_rollout::{Policy, PolicyError, Rollout};
 use twinge_trust::{Digest, Envelope, SigningKey};
 
@@ -42,7 +43,7 @@ pub struct Channel {
     #[serde(default)]
     pub history: Vec<Target>,
     /// A factor on the champion's sensitivity; nothing for the one it was trained with.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "usable_sensitivity")]
     pub sensitivity: Option<f64>,
     /// The promoter's latest document, carried along by a retrainer's: it shows a device that
     /// missed it that champion, history and sensitivity are the promoter's choice.
@@ -141,6 +142,21 @@ pub enum TransitionError {
         u64::MAX
     )]
     SerialExhausted,
+}
+
+/// One that is not above zero would call every event normal: whoever signed it, it is no channel.
+fn usable_sensitivity<'de, D: Deserializer<'de>>(json: D) -> Result<Option<f64>, D::Error> {
+    let sensitivity = Option::<f64>::deserialize(json)?;
+    match sensitivity {
+        Some(value) if !is_usable(value) => {
+            Err(D::Error::custom(TransitionError::BadSensitivity { value }))
+        }
+        usable => Ok(usable),
+    }
+}
+
+fn is_usable(sensitivity: f64) -> bool {
+    sensitivity.is_finite() && sensitivity > 0.0
 }
 
 fn standing(slot: &str, found: Option<&Digest>) -> String {
@@ -273,7 +289,7 @@ impl Channel {
     /// The next document, with another sensitivity.
     pub fn with_sensitivity(&self, sensitivity: Option<f64>) -> Result<Self, TransitionError> {
         if let Some(value) = sensitivity
-            && !(value.is_finite() && value > 0.0)
+            && !is_usable(value)
         {
             return Err(TransitionError::BadSensitivity { value });
         }
@@ -437,6 +453,13 @@ mod tests {
         let mut value = serde_json::to_value(&channel).unwrap();
         value["colour"] = serde_json::json!([]);
         assert_eq!(Channel::from_json(value.to_string().as_bytes()).unwrap(), channel);
+        for sensitivity in [0.0, -0.0, -1.0] {
+            value["sensitivity"] = sensitivity.into();
+            let error = Channel::from_json(value.to_string().as_bytes()).unwrap_err();
+            assert!(error.to_string().contains("above zero"), "{error}");
+        }
+        value["sensitivity"] = serde_json::Value::Null;
+        assert!(Channel::from_json(value.to_string().as_bytes()).is_ok());
         value["detector"] = "../pump".into();
         assert!(Channel::from_json(value.to_string().as_bytes()).is_err());
     }

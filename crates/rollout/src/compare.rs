@@ -42,7 +42,16 @@ pub struct Side {
 #[serde(transparent)]
 pub struct Sketch(Vec<u64>);
 
+/// No count is believed beyond this: nobody comes half as far by counting.
+const COUNT_MAX: u64 = 1 << 62;
+
 impl Side {
+    fn is_plausible(&self) -> bool {
+        let counts = [self.anomalies, self.alone, self.failures, self.events, self.busy_us];
+        self.scores.0.len() <= SKETCH_BINS
+            && counts.iter().chain(&self.scores.0).all(|count| *count <= COUNT_MAX)
+    }
+
     /// Nothing seen yet.
     pub fn new(digest: Digest) -> Self {
         Self {
@@ -71,6 +80,11 @@ impl Comparison {
     /// Nothing compared yet.
     pub fn new(acting: Digest, other: Digest) -> Self {
         Self { compared: 0, acting: Side::new(acting), other: Side::new(other) }
+    }
+
+    /// Whether it can have come from comparing: one that was read from a file may hold anything.
+    pub fn is_plausible(&self) -> bool {
+        self.compared <= COUNT_MAX && self.acting.is_plausible() && self.other.is_plausible()
     }
 
     /// The side of a module and the one against it.
@@ -116,6 +130,24 @@ impl Sketch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_that_nobody_comes_to_are_not_plausible() {
+        let digest = Digest::of(b"module");
+        let comparison = Comparison::new(digest, digest);
+        assert!(comparison.is_plausible());
+        let set: [fn(&mut Comparison); 4] = [
+            |comparison| comparison.compared = COUNT_MAX + 1,
+            |comparison| comparison.acting.busy_us = u64::MAX,
+            |comparison| comparison.other.scores = Sketch(vec![u64::MAX]),
+            |comparison| comparison.other.scores = Sketch(vec![0; SKETCH_BINS + 1]),
+        ];
+        for set in set {
+            let mut changed = comparison.clone();
+            set(&mut changed);
+            assert!(!changed.is_plausible(), "{changed:?}");
+        }
+    }
 
     #[test]
     fn scores_fall_into_eighths() {

@@ -34,7 +34,19 @@ pub struct Block {
     pub other_failures: u32,
 }
 
+/// No count of a step is believed beyond this: a step has a few hundred events.
+const BLOCK_COUNT_MAX: u32 = 1 << 20;
+
 impl Watch {
+    /// Whether it can have come from looking: one that was read from a file may hold anything.
+    pub fn is_plausible(&self) -> bool {
+        let largest = |block: &Block| {
+            let Block { compared, acting_alone, other_alone, failures, other_failures } = *block;
+            compared.max(acting_alone).max(other_alone).max(failures).max(other_failures)
+        };
+        self.0.len() <= WATCH_BLOCKS && self.0.iter().all(|block| largest(block) <= BLOCK_COUNT_MAX)
+    }
+
     /// The step that is going on.
     pub fn block(&mut self) -> &mut Block {
         if self.0.is_empty() {
@@ -96,6 +108,16 @@ mod tests {
             *watch.block() = *block;
         }
         watch
+    }
+
+    #[test]
+    fn counts_that_no_step_comes_to_are_not_plausible() {
+        let most = Block { compared: BLOCK_COUNT_MAX, ..Block::default() };
+        assert!(Watch::default().is_plausible());
+        assert!(watch(&[most; 9]).is_plausible());
+        let beyond = Block { other_alone: BLOCK_COUNT_MAX + 1, ..most };
+        assert!(!watch(&[most, beyond]).is_plausible());
+        assert!(!Watch(vec![most; WATCH_BLOCKS + 1].into()).is_plausible());
     }
 
     #[test]

@@ -204,7 +204,11 @@ impl Checkpoints {
                 format!("its format is {}, and this program reads {FORMAT}", pointer.format);
             return Err(CheckpointError::Pointer { path: this.layout.pointer, reason });
         }
-        this.epoch = pointer.epoch + 1;
+        let Some(epoch) = pointer.epoch.checked_add(1) else {
+            let reason = format!("its epoch is {}, after which there is none", pointer.epoch);
+            return Err(CheckpointError::Pointer { path: this.layout.pointer, reason });
+        };
+        this.epoch = epoch;
         let claimed = Pointer { format: FORMAT, epoch: this.epoch, ..pointer.clone() };
         this.pointer = Some((pointer, object.etag));
         this.metadata = object.metadata;
@@ -405,8 +409,12 @@ impl Checkpoints {
         if Digest::of(&object.bytes) != state.digest {
             return Err(self.bad_state(*state, "damaged"));
         }
-        postcard::from_bytes(&object.bytes)
-            .map_err(|_unreadable| self.bad_state(*state, "not readable"))
+        let snapshot: RunnerSnapshot = postcard::from_bytes(&object.bytes)
+            .map_err(|_unreadable| self.bad_state(*state, "not readable"))?;
+        if !snapshot.is_plausible() {
+            return Err(self.bad_state(*state, "of numbers that no runner comes to"));
+        }
+        Ok(snapshot)
     }
 
     fn pointer_path(&self) -> Result<StorePath, CheckpointError> {

@@ -456,6 +456,32 @@ fn a_checkpoint_whose_state_is_missing_or_damaged_is_told() {
     });
 }
 
+/// Whoever writes to the state can write anything: it is told, and nothing is counted on from it.
+#[test]
+fn a_checkpoint_of_numbers_that_no_runner_comes_to_is_told() {
+    block_on(async {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let (mut runner, mut checkpoints) = open(&store).await;
+        runner.skip_to(u64::MAX);
+        save(&mut checkpoints, &mut runner).await.unwrap();
+        let told = checkpoints
+            .restore(&place(true), &fixture().module, None, ENTITIES_MAX)
+            .await
+            .unwrap_err();
+        assert!(told.to_string().contains("no runner comes to"), "{told}");
+
+        let paths = store.list("checkpoints").await.unwrap();
+        let pointer = paths.iter().find(|path| path.as_str().contains("pointer")).unwrap();
+        let object = store.get(pointer).await.unwrap().unwrap();
+        let mut json: serde_json::Value = serde_json::from_slice(&object.bytes).unwrap();
+        json["epoch"] = u64::MAX.into();
+        store.replace(pointer, json.to_string().as_bytes(), &object.etag).await.unwrap();
+        let told = Checkpoints::open(store, Layout::of("s", "0")).await.unwrap_err();
+        assert!(matches!(told, CheckpointError::Pointer { .. }), "{told}");
+        assert!(told.to_string().contains("epoch"), "{told}");
+    });
+}
+
 /// Counts an entity's events in its state and answers with the count over a thousand; traps when the
 /// input is 13.
 const COUNTER: &str = r#"(module

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::entry::{Entry, Importance, Queued};
+use crate::state::NUMBER_MAX;
 
 /// The version is the variant's number.
 #[derive(Debug, Serialize, Deserialize)]
@@ -64,10 +65,10 @@ pub(crate) fn pack(body: &[u8], dictionary: Option<(u32, &[u8])>) -> (Packing, V
     if packed.len() < body.len() { (packing, packed) } else { (Packing::Plain, body.to_vec()) }
 }
 
-/// `None` for bytes that are no record of version 1.
+/// `None` for bytes that are no record of version 1, or that count beyond [`NUMBER_MAX`].
 pub(crate) fn parse(bytes: &[u8]) -> Option<RecordV1<'_>> {
     let Record::V1(record) = postcard::from_bytes(bytes).ok()?;
-    Some(record)
+    (record.sequence.max(record.second) <= NUMBER_MAX).then_some(record)
 }
 
 impl RecordV1<'_> {

@@ -22,7 +22,7 @@ pub(super) fn read<'r>(reader: &'r EventReader, bytes: &[u8]) -> Option<Draft<'r
     loop {
         cursor.skip_blanks();
         match reader.fields.get(next) {
-            Some(field) if cursor.take_word(&field.label) => {
+            Some(field) if cursor.take_label(field.label.as_deref()) => {
                 cursor.skip_blanks();
                 set(&mut draft, &field.name, field.role, cursor.value()?)?;
                 next += 1;
@@ -113,6 +113,10 @@ impl<'a> Cursor<'a> {
         let rest = self.rest.strip_prefix(word.as_bytes());
         self.rest = rest.unwrap_or(self.rest);
         rest.is_some()
+    }
+
+    fn take_label(&mut self, label: Option<&str>) -> bool {
+        label.is_some_and(|label| self.take_word(label))
     }
 
     /// Takes one of two bytes, if one is there.

@@ -1,0 +1,4 @@
+//! The target `channel`, driven by coverage.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| twinge_fuzz::run_target("channel", bytes));

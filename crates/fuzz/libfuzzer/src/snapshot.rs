@@ -1,0 +1,4 @@
+//! The target `snapshot`, driven by coverage.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| twinge_fuzz::run_target("snapshot", bytes));
