@@ -6,13 +6,15 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use twinge_engine::{Engine, Limits, Module};
 use twinge_registry::{MemoryStore, Store as _, StorePath};
-use twinge_runner::checkpoint::DetectorPointer;
+use twinge_runner::checkpoint::{DetectorPointer, StateObject};
 use twinge_runner::{Arrival, Checkpoints, Layout, Place, Pointer, Progress, Runner};
 use twinge_testkit::{Kind, MadeModule};
 use twinge_trust::{Digest, VerifiedModule};
 
 pub(super) const WORDS: &[&[u8]] = &[
     b"\"format\":3",
+    b"\"format\":4",
+    b"\"1-",
     b"\"epoch\":18446744073709551615",
     b"\"next_offset\":18446744073709551615",
     b"\"detectors\":[]",
@@ -77,22 +79,22 @@ pub(super) fn snapshot(bytes: &[u8]) {
     let [acting, other] = modules();
     let beside = (flags & 1 == 1).then_some(other);
     let store = Arc::new(MemoryStore::default());
-    let mut digests = Vec::new();
+    let mut states = Vec::new();
     for object in objects {
-        let digest = Digest::of(object);
-        if !digests.contains(&digest) {
-            put(&store, &format!("checkpoints/s/0/state-{digest}.bin"), object);
-            digests.push(digest);
+        let state = StateObject { epoch: 1, digest: Digest::of(object) };
+        if !states.contains(&state) {
+            put(&store, &format!("checkpoints/s/0/state-{state}.bin"), object);
+            states.push(state);
         }
     }
     let detector = DetectorPointer {
         name: "test".to_owned(),
         acting: acting.digest(),
         beside: beside.map(Module::digest),
-        objects: digests,
+        objects: states,
     };
     let pointer = Pointer {
-        format: 3,
+        format: 4,
         epoch: 1,
         source: "s".to_owned(),
         partition: "0".to_owned(),
