@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { serious } from "./axe";
-import { expect, run, test as base, watchFor, workshop } from "./page";
+import { expect, run, test as base, visit, watchFor, workshop } from "./page";
 
 const TOKEN = "a token for the tests";
 const MODULE = join(import.meta.dirname, "../public/detectors/machine-sensors.wasm");
@@ -89,7 +89,7 @@ test("verdicts arrive live, with detectors, lag, findings and alerts", async ({ 
     }
   }
   // The other views are there too, under the host's own policy.
-  await page.getByRole("link", { name: "Prove" }).click();
+  await visit(page, "Prove");
   await page.getByRole("button", { name: "Score and compare" }).click();
   await expect(page.getByText("24,267 of 24,267 bit-identical")).toBeVisible({ timeout: 60_000 });
   expect(wrong).toEqual([]);

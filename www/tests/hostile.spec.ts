@@ -2,15 +2,15 @@ import type { Page } from "@playwright/test";
 import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { byHand } from "./modules";
-import { expect, give, test, workshop } from "./page";
+import { expect, give, test, visit, workshop } from "./page";
 
 const rows = { name: "rows.csv", mimeType: "text/csv", buffer: Buffer.from(`x\n${"1\n2\n3\n".repeat(50)}`) };
 const wasm = (buffer: Buffer) => ({ name: "hostile.wasm", mimeType: "application/wasm", buffer });
 
 /** Whatever happened, the page scores the sample afterwards. */
 async function goesOn(page: Page): Promise<void> {
-  await page.getByRole("link", { name: "Watch" }).click();
-  await page.getByRole("link", { name: "Try", exact: true }).click();
+  await visit(page, "Watch");
+  await visit(page, "Try");
   await page.getByRole("button", { name: "Take the sample" }).click();
   await page.getByRole("button", { name: "Score all rows" }).click();
   await expect(page.getByTestId("summary")).toContainText("in 4,267 rows");
@@ -67,7 +67,7 @@ test("a CSV of 200 MB is refused at once, for scoring and for training", async (
   const page = await open("train");
   await give(page, "Data", path);
   await expect(page.getByRole("alert")).toContainText("The file has 200 MiB, and a page takes up to 100 MiB");
-  await page.getByRole("link", { name: "Try", exact: true }).click();
+  await visit(page, "Try");
   await give(page, "Data", path);
   await expect(page.getByRole("alert")).toContainText("The file has 200 MiB, and a page takes up to 100 MiB");
   await goesOn(page);
@@ -100,7 +100,7 @@ test("files in a wrong encoding or of a wrong kind are told apart", async ({ ope
   await give(page, "Data", unclosed);
   await page.getByRole("button", { name: "Score all rows" }).click();
   await expect(page.getByRole("alert")).toContainText("Is a quote left open?");
-  await page.getByRole("link", { name: "Train" }).click();
+  await visit(page, "Train");
   await give(page, "Data", latin);
   await expect(page.getByRole("alert")).toContainText("not UTF-8");
   await goesOn(page);

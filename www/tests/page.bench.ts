@@ -3,7 +3,7 @@
 import type { Page } from "@playwright/test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect, give, longestTask, test, watchTasks, workshop } from "./page";
+import { expect, give, longestTask, test, visit, watchTasks, workshop } from "./page";
 
 const ROWS = 100_000;
 const FIELDS = 16;
@@ -66,7 +66,7 @@ test("training and scoring 100,000 rows of 16 numbers", async ({ open, page }) =
   const forest = await train(page, file, "isolation-forest");
   const auto = await train(page, file, "auto");
   const tasksTraining = await longestTask(page);
-  await page.getByRole("link", { name: "Try", exact: true }).click();
+  await visit(page, "Try");
   const scoring = await score(page, file, forest.module);
   const tasks = await longestTask(page);
   const rows: [string, string, string, boolean][] = [

@@ -83,6 +83,13 @@ export async function watchTasks(page: Page): Promise<void> {
   });
 }
 
+/** Goes to another view. The one before is there until its link is no longer the current one, and would take a file. */
+export async function visit(page: Page, view: string): Promise<void> {
+  const link = page.getByRole("link", { name: view, exact: true });
+  await link.click();
+  await expect(link).toHaveAttribute("aria-current", "page");
+}
+
 /** Chooses a file where a person would drop it. */
 export async function give(page: Page, region: string, file: string | { name: string; mimeType: string; buffer: Buffer }): Promise<void> {
   await page.getByRole("region", { name: region, exact: true }).locator("input[type=file]").setInputFiles(file);

@@ -1,7 +1,7 @@
 import type { Page } from "@playwright/test";
 import { gzipSync } from "node:zlib";
 import { serious } from "./axe";
-import { expect, test } from "./page";
+import { expect, test, visit } from "./page";
 
 /** Bytes that the first view may take, compressed. */
 const FIRST_VIEW_MAX = 300_000;
@@ -29,11 +29,11 @@ test("the page works without a network once it was loaded", async ({ open, conte
   await context.setOffline(true);
   await page.reload();
   await expect(page.getByTestId("scored")).not.toHaveText("0");
-  await page.getByRole("link", { name: "Try", exact: true }).click();
+  await visit(page, "Try");
   await page.getByRole("button", { name: "Take the sample" }).click();
   await page.getByRole("button", { name: "Score all rows" }).click();
   await expect(page.getByTestId("summary")).toContainText("in 4,267 rows");
-  await page.getByRole("link", { name: "Prove" }).click();
+  await visit(page, "Prove");
   await page.getByRole("button", { name: "Score and compare" }).click();
   await expect(page.getByText("24,267 of 24,267 bit-identical")).toBeVisible({ timeout: 60_000 });
 });
