@@ -28,7 +28,7 @@ const TIME_NAMES: [&str; 10] = [
     "date_time",
     "created_at",
 ];
-const ENTITY_NAMES: [&str; 20] = [
+const ENTITY_NAMES: [&str; 27] = [
     "entity",
     "entity_id",
     "device",
@@ -47,10 +47,17 @@ const ENTITY_NAMES: [&str; 20] = [
     "user_id",
     "machine",
     "machine_id",
+    "pump",
+    "pump_id",
+    "gateway",
+    "gateway_id",
+    "asset",
+    "asset_id",
+    "merchant_id",
     "host",
     "source_ip",
 ];
-const LABEL_NAMES: [&str; 12] = [
+const LABEL_NAMES: [&str; 18] = [
     "label",
     "is_anomaly",
     "anomaly",
@@ -61,6 +68,12 @@ const LABEL_NAMES: [&str; 12] = [
     "class",
     "target",
     "attack",
+    "is_attack",
+    "fault",
+    "is_fault",
+    "failure",
+    "is_failure",
+    "malicious",
     "changepoint",
     "scenario",
 ];
