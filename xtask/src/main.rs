@@ -3,11 +3,14 @@
 //! `cargo xtask demo` shows the whole path on real input, `cargo xtask test` is everything that
 //! must pass.
 
+#[cfg(test)]
+mod architecture;
 mod bench;
 #[cfg(feature = "web")]
 mod bindings;
 mod demo;
 mod devices;
+mod documents;
 mod edge;
 mod fleet;
 mod hubs;
@@ -19,7 +22,9 @@ mod page;
 mod quality;
 mod run;
 mod soak;
+mod supply;
 mod test;
+mod workspace;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -4,6 +4,8 @@ use crate::devices;
 use crate::hubs;
 use crate::lake;
 use crate::run::{cargo, succeed, tell};
+use crate::supply;
+use crate::test::workshop;
 use anyhow::{Result, ensure};
 use std::time::Instant;
 
@@ -11,7 +13,7 @@ use std::time::Instant;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Only the scenarios whose name contains this: event hubs, swaps, simulation, brokers,
-    /// devices, lake, fuzz.
+    /// devices, lake, fuzz, memory, reproducible.
     #[arg(long)]
     only: Option<String>,
     /// Runs of an event processor.
@@ -55,14 +57,16 @@ pub(crate) struct Arguments {
 /// A scenario, by its name.
 type Scenario = (&'static str, fn(&Arguments) -> Result<()>);
 
-const SCENARIOS: [Scenario; 7] = [
+const SCENARIOS: [Scenario; 9] = [
     ("fuzz", fuzz),
     ("simulation", simulation),
     ("swaps", swaps),
     ("brokers", brokers),
     ("event hubs", event_hubs),
     ("lake", the_lake),
+    ("memory", memory),
     ("devices", on_devices),
+    ("reproducible", reproducible),
 ];
 
 /// `cargo xtask soak`.
@@ -96,6 +100,16 @@ fn simulation(arguments: &Arguments) -> Result<()> {
         succeed(simulate.args(["--devices", devices]))?;
     }
     Ok(())
+}
+
+/// The guest's raw addresses, under an interpreter that knows what each may point at.
+fn memory(_arguments: &Arguments) -> Result<()> {
+    supply::miri()
+}
+
+/// What is shipped, built in two folders.
+fn reproducible(_arguments: &Arguments) -> Result<()> {
+    supply::in_two_folders(&workshop("reproducible")?)
 }
 
 /// A host that is killed while it fills the lake.

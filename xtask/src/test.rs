@@ -2,6 +2,7 @@
 
 use crate::demo;
 use crate::devices;
+use crate::documents;
 use crate::fleet;
 use crate::hubs::{self, peers};
 use crate::infrastructure;
@@ -9,6 +10,7 @@ use crate::lake;
 use crate::monitoring;
 use crate::page;
 use crate::run::{build_programs, cargo, has, output, print, root, succeed, tell};
+use crate::supply;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -38,13 +40,15 @@ enum Done {
     Skipped(String),
 }
 
-const PARTS: [Part; 22] = [
+const PARTS: [Part; 24] = [
     Part { name: "format", run: format },
     Part { name: "javascript runtime", run: javascript },
     Part { name: "lints", run: lints },
     Part { name: "unit and behaviour tests", run: tests },
     Part { name: "documentation tests", run: doc_tests },
     Part { name: "documentation", run: documentation },
+    Part { name: "supply chain", run: supply_chain },
+    Part { name: "documents", run: the_documents },
     Part { name: "store on Azurite", run: store_on_azurite },
     Part { name: "experiments on MLflow", run: experiments_on_mlflow },
     Part { name: "Python's client", run: python_client },
@@ -131,6 +135,18 @@ fn doc_tests() -> Result<Done> {
 fn documentation() -> Result<Done> {
     let mut doc = cargo(["doc", "--quiet", "--workspace", "--no-deps"]);
     succeed(doc.env("RUSTDOCFLAGS", "-Dwarnings"))?;
+    Ok(Done::Passed)
+}
+
+/// What others wrote.
+fn supply_chain() -> Result<Done> {
+    Ok(supply::check()?.map_or(Done::Passed, Done::Skipped))
+}
+
+/// Every command of README and docs.
+fn the_documents() -> Result<Done> {
+    build_programs("dev")?;
+    documents::run(&bin(), &workshop("documents")?)?;
     Ok(Done::Passed)
 }
 
@@ -282,20 +298,8 @@ fn the_demo() -> Result<Done> {
 /// The embedded runtime must not depend on the folder it was built in.
 fn runtime_from_another_folder() -> Result<Done> {
     let directory = workshop("another folder")?;
-    let files = output(Command::new("git").current_dir(root()).args([
-        "ls-files",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]));
-    let files = match files {
-        Ok(files) => files,
-        Err(error) => return Ok(Done::Skipped(format!("git cannot list the sources: {error:#}"))),
-    };
-    for file in files.lines().filter(|file| root().join(file).is_file()) {
-        let to = directory.join(file);
-        fs::create_dir_all(to.parent().unwrap_or(&directory))?;
-        fs::copy(root().join(file), &to).with_context(|| format!("cannot copy {file}"))?;
+    if let Err(error) = supply::copy_sources(&directory) {
+        return Ok(Done::Skipped(format!("{error:#}")));
     }
     // The one that everything here was built with.
     build_programs("dev")?;

@@ -221,7 +221,7 @@ pub(crate) fn make(target: Target, build: Build) -> Result<Result<PathBuf, Strin
         return Ok(Err(missing));
     }
     tell(&format!("building {} for {}", build.name(), target.triple()));
-    succeed(&mut command(target, build))?;
+    succeed(&mut command(target, build, &root()))?;
     let built = target_folder().join(target.triple()).join(build.profile()).join("edge-agent");
     let agent = folder(target)?.join(format!("edge-agent{}", build.suffix()));
     fs::copy(&built, &agent).with_context(|| format!("cannot copy {}", built.display()))?;
@@ -229,37 +229,65 @@ pub(crate) fn make(target: Target, build: Build) -> Result<Result<PathBuf, Strin
     Ok(Ok(agent))
 }
 
-fn command(target: Target, build: Build) -> Command {
-    let facts = target.facts();
-    let mut cargo = cargo(["build", "--quiet", "--locked", "--package", "edge-agent"]);
-    cargo.args(["--target", facts.triple, "--profile", build.profile()]);
+/// Compiles the agent out of a folder with the sources.
+pub(crate) fn command(target: Target, build: Build, sources: &Path) -> Command {
+    let mut cargo = static_build(target, sources, &flags(target.facts(), build, sources));
+    cargo.args(["--package", "edge-agent", "--profile", build.profile()]);
     if build.is_small() {
         cargo.args(["--no-default-features", "--features", "small"]);
     }
-    let variable = facts.triple.replace('-', "_");
-    cargo.env(format!("CC_{variable}"), facts.compiler.0);
-    cargo.env(format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()), facts.linker);
     // Symbols stay in a release for whoever looks into a host; on a device they are weight.
     cargo.env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(facts, build).join("\x1f"));
     cargo
 }
 
-/// The caller's flags for rustc and what a device takes beyond them. Cargo's encoded form, because the
-/// folder's name may have spaces.
-fn flags(facts: &Facts, build: Build) -> Vec<String> {
+/// Compiles host and trainer as infra/containers/Dockerfile does.
+pub(crate) fn servers(target: Target, sources: &Path) -> Command {
+    let mut flags = without_folders(sources);
+    flags.push("-Ctarget-feature=+crt-static".into());
+    let mut cargo = static_build(target, sources, &flags);
+    cargo.args(["--package", "host", "--package", "trainer", "--release"]);
+    cargo
+}
+
+fn static_build(target: Target, sources: &Path, flags: &[String]) -> Command {
+    let facts = target.facts();
+    let mut cargo = cargo(["build", "--quiet", "--locked", "--target", facts.triple]);
+    let variable = facts.triple.replace('-', "_");
+    cargo.env(format!("CC_{variable}"), facts.compiler.0);
+    cargo.env(format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()), facts.linker);
+    // Cargo's encoded form, because the folder's name may have spaces.
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    cargo.current_dir(sources);
+    cargo
+}
+
+/// The caller's flags for rustc and what a device takes beyond them.
+fn flags(facts: &Facts, build: Build, sources: &Path) -> Vec<String> {
     let callers = std::env::var("RUSTFLAGS").unwrap_or_default();
     let mut flags: Vec<String> = callers.split_whitespace().map(str::to_owned).collect();
+    flags.extend(without_folders(sources));
     flags.push("-Ctarget-feature=+crt-static".into());
     if build.is_small() {
         flags.push("-Cforce-unwind-tables=no".into());
-        let script = root().join("xtask/src/devices/no-unwind-tables.ld");
+        let script = sources.join("xtask/src/devices/no-unwind-tables.ld");
         for argument in facts.linked_small {
             let argument = argument.replace("no-unwind-tables.ld", &script.to_string_lossy());
             flags.push(format!("-Clink-arg={argument}"));
         }
     }
     flags
+}
+
+/// Names of folders that are the same wherever the sources and those of other crates lie, so that the
+/// bytes of a program tell nothing of the machine that made them.
+fn without_folders(sources: &Path) -> Vec<String> {
+    let home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+    let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
+    let home = home.iter().map(|home| remap(home, "/cargo"));
+    home.chain([remap(sources, "/twinge")]).collect()
 }
 
 /// The folder of what is built for a target.

@@ -3,7 +3,7 @@
 //! Built for each kind of machine, tested there under an emulator, packed for Debian and into a
 //! container. What the agent does is tested elsewhere; here it is what surrounds it.
 
-mod build;
+pub(crate) mod build;
 mod container;
 mod debian;
 mod emulate;

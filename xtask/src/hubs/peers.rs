@@ -25,7 +25,7 @@ const UV: &str = "uv==0.13.9";
 const MLFLOW: &str = "mlflow==3.17.2";
 
 /// A folder under target/ that keeps what was installed.
-fn tools(name: &str) -> PathBuf {
+pub(crate) fn tools(name: &str) -> PathBuf {
     root().join("target/tools").join(name)
 }
 
