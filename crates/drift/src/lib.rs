@@ -11,7 +11,9 @@
 
 pub mod baseline;
 pub mod chance;
+mod compare;
 pub mod measure;
+mod packed;
 pub mod phase;
 mod settings;
 pub mod sketch;
