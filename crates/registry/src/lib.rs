@@ -27,6 +27,7 @@ mod channel;
 #[doc(hidden)]
 pub mod contract_suite;
 mod directory;
+mod error;
 #[cfg(any(test, feature = "contract-suite"))]
 #[doc(hidden)]
 pub mod faulty;
@@ -51,6 +52,7 @@ pub use adls::{
 pub use bounds::{ARTEFACT_BYTES_MAX, DOCUMENT_BYTES_MAX, MODULE_BYTES_MAX, REPORT_BYTES_MAX};
 pub use channel::{Channel, HISTORY_MAX, Target, TransitionError};
 pub use directory::Directory;
+pub use error::StoreError;
 pub use location::{LocationError, open_store};
 pub use memory::MemoryStore;
 pub use metadata::{METADATA_BYTES_MAX, METADATA_KEYS_MAX, Metadata};
@@ -60,5 +62,5 @@ pub use registry::{
     report_path,
 };
 pub use retrying::{RetrySettings, Retrying};
-pub use store::{Etag, OBJECT_BYTES_MAX, Object, Store, StoreError, StorePath};
+pub use store::{Etag, OBJECT_BYTES_MAX, Object, Store, StorePath};
 pub use view::{Accepted, ChannelView, LastSeen, Opened, Refusal};
