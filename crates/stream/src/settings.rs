@@ -1,10 +1,10 @@
 //! Settings of the programs: a TOML file, and flags and environment variables over it.
 
-use crate::assembly::JOURNAL_BYTES_MIN;
-use crate::assembly::{DetectorPlan, Input, Origin, Plan};
+use crate::bounds;
 use crate::device::DevicePlan;
 use crate::document::Document;
-use crate::pump;
+use crate::plan::JOURNAL_BYTES_MIN;
+use crate::plan::{DetectorPlan, Input, Origin, Plan};
 #[cfg(feature = "adls")]
 use crate::rights::DeskPlan;
 use crate::rights::RightsPlan;
@@ -451,7 +451,7 @@ impl Settings {
             }
             None => Anchor::default(),
         };
-        let default = pump::Settings::default();
+        let default = bounds::Settings::default();
         let several = self.detector.len() > 1;
         let plans =
             self.detector.iter().map(|detector| self.detector_plan(detector, several, defaults));
@@ -470,7 +470,7 @@ impl Settings {
             compile_verb: defaults.compile_verb,
             input,
             listen: self.listen,
-            settings: pump::Settings {
+            settings: bounds::Settings {
                 batch_rows_max: self.batch_rows_max.unwrap_or(default.batch_rows_max),
                 batch_time: seconds(self.batch_ms.map(|ms| ms / 1000.0), default.batch_time),
                 checkpoint_events: self.checkpoint_events.unwrap_or(default.checkpoint_events),
