@@ -1,9 +1,11 @@
 //! Publish, promote, hold, stop, roll back: what people do to a channel.
 
-use crate::data::Usage;
-use crate::place::{Desk, Missing, Place, Reader, block_on, now_ms};
+use crate::output::{print, tell};
+use crate::place::{Desk, Missing, Place, Reader, block_on};
+use crate::time::now_ms;
 use crate::train::statement;
-use crate::{print, tell, tracking, words};
+use crate::usage::Usage;
+use crate::{tracking, words};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::path::PathBuf;

@@ -1,9 +1,10 @@
 //! `trainer evaluate`: scores against labels.
 
-use crate::data::{DataFile, Trust, Usage, load_module};
-use crate::print;
+use crate::data::{DataFile, Trust, load_module};
+use crate::output::print;
 use crate::score::score_rows;
 use crate::train::percent;
+use crate::usage::Usage;
 use anyhow::Result;
 use std::path::PathBuf;
 use twinge_contract::abi::Outcome;

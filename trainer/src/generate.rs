@@ -1,8 +1,9 @@
 //! `trainer generate`: streams of events with labelled anomalies.
 
-use crate::data::Usage;
+use crate::output::tell;
 use crate::progress::progress_bar;
-use crate::{send, tell};
+use crate::send;
+use crate::usage::Usage;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use std::fs::File;

@@ -2,10 +2,11 @@
 
 use crate::channel::lines;
 use crate::fleet::{Fleet, Heard};
-use crate::place::{Missing, Reader, Source, block_on, now_ms};
+use crate::output::{print, tell};
+use crate::place::{Missing, Reader, Source, block_on};
 use crate::table::{Table, one_line};
+use crate::time::now_ms;
 use crate::words::{count, many, span};
-use crate::{print, tell};
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
