@@ -239,26 +239,28 @@ fn lines_of(
         ),
         format!("  why       {}", one_line(&attribution(&verdict.attribution, false))),
     ];
-    if let Some(lineage) = lineage {
-        let short = |name: &str| {
-            lineage[name]
-                .as_str()
-                .map(|text| text.get(..12).unwrap_or(text))
-                .unwrap_or_default()
-                .to_owned()
-        };
-        lines.push(format!(
-            "  lineage   data {} ({} rows), configuration {}, seed {}, runtime {}, signed by {}",
-            short("data_digest"),
-            lineage["rows"],
-            short("config_digest"),
-            lineage["seed"],
-            short("runtime_digest"),
-            lineage["signer"].as_str().unwrap_or_default()
-        ));
-    }
+    lines.extend(lineage.map(line_of_lineage));
     lines.extend(
         differences.iter().map(|difference| format!("  DIFFERS   {}", one_line(difference))),
     );
     lines
+}
+
+fn line_of_lineage(lineage: &Value) -> String {
+    let short = |name: &str| {
+        lineage[name]
+            .as_str()
+            .map(|text| text.get(..12).unwrap_or(text))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    format!(
+        "  lineage   data {} ({} rows), configuration {}, seed {}, runtime {}, signed by {}",
+        short("data_digest"),
+        lineage["rows"],
+        short("config_digest"),
+        lineage["seed"],
+        short("runtime_digest"),
+        lineage["signer"].as_str().unwrap_or_default()
+    )
 }
