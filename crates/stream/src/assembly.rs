@@ -95,11 +95,7 @@ impl Plan {
         let (reports, metrics) = (Reports::default(), Metrics::default());
         let (partitions, intake) =
             self.partitions((&disk, &clock), extension.as_deref(), &reports, &tracker).await?;
-        let labels = self.labels.clone().unwrap_or_else(|| self.state.join("labels.ndjson"));
-        let labels = match self.listen {
-            Some(_) => Some(Labels::open(disk.as_ref(), Arc::clone(&clock), &labels)?),
-            None => None,
-        };
+        let labels = self.open_labels(disk.as_ref(), &clock)?;
         let models = Models::new(detectors.wanted(), reports.clone());
         #[cfg(feature = "adls")]
         let desk = self.open_desk(&detectors, &clock, &metrics, &reports).await?;
@@ -117,15 +113,9 @@ impl Plan {
         };
         let service = match self.listen.zip(labels.clone()) {
             Some((address, labels)) => {
-                let routes = router(Service {
-                    intake: intake.clone(),
-                    metrics,
-                    reports,
-                    labels,
-                    models,
-                    inferences: Inferences::default(),
-                });
-                let routes = door::refuse_other_names(routes, address);
+                let (intake, inferences) = (intake.clone(), Inferences::default());
+                let served = Service { intake, metrics, reports, labels, models, inferences };
+                let routes = door::refuse_other_names(router(served), address);
                 Some(Door::open(address, "--listen", routes).await?)
             }
             None => None,
@@ -142,6 +132,19 @@ impl Plan {
             tracker,
             _lock: lock,
         })
+    }
+
+    /// The file of labels, where the program listens for them.
+    fn open_labels(
+        &self,
+        disk: &dyn Disk,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Option<Labels>, AssemblyError> {
+        if self.listen.is_none() {
+            return Ok(None);
+        }
+        let file = self.labels.clone().unwrap_or_else(|| self.state.join("labels.ndjson"));
+        Ok(Some(Labels::open(disk, Arc::clone(clock), &file)?))
     }
 
     /// The desk of rights, at an address of its own: devices ask from anywhere, and nothing else of
