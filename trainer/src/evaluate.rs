@@ -33,7 +33,8 @@ struct Judged {
     scores: Vec<f64>,
     labels: Vec<bool>,
     alarms: Vec<bool>,
-    not_judged: u64,
+    /// Rows that were warming up or invalid.
+    left_out: u64,
 }
 
 /// `trainer evaluate`.
@@ -51,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         ("precision", share(hits, false_alarms)),
         ("false_alarm_rate", share(false_alarms, quiet)),
     ];
-    let (rows, not_judged) = (judged.scores.len(), judged.not_judged);
+    let (rows, not_judged) = (judged.scores.len(), judged.left_out);
     if arguments.json {
         let mut object = serde_json::json!({
             "rows": rows, "not_judged": not_judged, "anomalies": hits + misses, "found": hits, "false_alarms": false_alarms,
@@ -85,7 +86,7 @@ fn judge(module: &Module, file: &DataFile) -> Result<Judged> {
             judged.labels.push(scored.label.unwrap_or(false));
             judged.alarms.push(scored.outcome == Outcome::Anomalous);
         } else {
-            judged.not_judged += 1;
+            judged.left_out += 1;
         }
         Ok(())
     })?;
