@@ -12,7 +12,6 @@ use std::sync::Arc;
 use twinge_journal::{Journal, Settings as JournalSettings};
 use twinge_platform::Disk;
 
-use self::segments::segments_error;
 use crate::dictionary::Dictionaries;
 use crate::entry::{Importance, Queued};
 use crate::error::SpoolError;
@@ -264,7 +263,7 @@ impl Lane {
         if let Some(journal) = &mut self.journal {
             journal
                 .release(head)
-                .map_err(|source| segments_error("release", self.importance, source))?;
+                .map_err(|source| SpoolError::of_segments("release", self.importance, source))?;
         }
         if self.discard_last && head == self.durable_end && self.staged == 0 {
             self.remove_segments()?;

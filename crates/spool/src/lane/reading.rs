@@ -6,7 +6,6 @@ use std::path::Path;
 
 use twinge_journal::JournalError;
 
-use super::segments::segments_error;
 use super::{Ahead, Lane};
 use crate::entry::Queued;
 use crate::error::SpoolError;
@@ -175,7 +174,7 @@ impl Lane {
             JournalError::Disk { source, .. } if source.kind() == ErrorKind::NotFound
         );
         if !is_missing && !self.is_given_up() {
-            return Err(segments_error("read", self.importance, source));
+            return Err(SpoolError::of_segments("read", self.importance, source));
         }
         self.unreadable_since = None;
         Ok(self.skip_segment(from))

@@ -8,7 +8,6 @@ use twinge_journal::{Journal, JournalError};
 
 use super::{Lane, Place};
 use crate::dictionary::Dictionaries;
-use crate::entry::Importance;
 use crate::error::SpoolError;
 use crate::{record, repair};
 
@@ -30,7 +29,9 @@ impl Lane {
                 Err(JournalError::Corrupt { segment, offset, position }) => {
                     self.save_rest(&segment, offset, position)?;
                 }
-                Err(source) => return Err(segments_error("open", self.importance, source)),
+                Err(source) => {
+                    return Err(SpoolError::of_segments("open", self.importance, source));
+                }
             }
         };
         self.durable_end = journal.durable_end();
@@ -44,7 +45,9 @@ impl Lane {
     /// A segment whose header is damaged: nothing says any more what is in it.
     fn give_up(&mut self, segment: &Path) -> Result<(), SpoolError> {
         tracing::warn!(segment = %segment.display(), "the spool removes a segment without header");
-        self.disk.remove(segment).map_err(|source| disk_error("remove", segment, source))?;
+        self.disk
+            .remove(segment)
+            .map_err(|source| SpoolError::of_disk("remove", segment, source))?;
         let segments = self.segments()?;
         let is_last = segments.last().is_none_or(|last| last.as_path() < segment);
         // How many records a last segment had is not known; that there were some is told.
@@ -57,14 +60,14 @@ impl Lane {
         let split = match repair::split(&*self.disk, segment, offset, position, bytes_max) {
             // A spool that does not open would lose more than the rest of a segment.
             Err(error) if error.kind() == ErrorKind::StorageFull => None,
-            split => split.map_err(|source| disk_error("mend", segment, source))?,
+            split => split.map_err(|source| SpoolError::of_disk("mend", segment, source))?,
         };
         if split.is_none() {
             let cut = self.disk.open_append(segment).and_then(|mut file| {
                 file.truncate(position)?;
                 file.sync()
             });
-            cut.map_err(|source| disk_error("cut", segment, source))?;
+            cut.map_err(|source| SpoolError::of_disk("cut", segment, source))?;
             self.passed.damaged += 1;
         }
         Ok(())
@@ -80,7 +83,9 @@ impl Lane {
 
     pub(super) fn remove_segments(&mut self) -> Result<(), SpoolError> {
         for path in self.segments()? {
-            self.disk.remove(&path).map_err(|source| disk_error("remove", &path, source))?;
+            self.disk
+                .remove(&path)
+                .map_err(|source| SpoolError::of_disk("remove", &path, source))?;
         }
         self.journal = None;
         self.is_absent = true;
@@ -90,7 +95,8 @@ impl Lane {
 
     pub(super) fn segments(&self) -> Result<Vec<PathBuf>, SpoolError> {
         let listed = self.disk.list(&self.directory);
-        let mut paths = listed.map_err(|source| disk_error("list", &self.directory, source))?;
+        let mut paths =
+            listed.map_err(|source| SpoolError::of_disk("list", &self.directory, source))?;
         paths.retain(|path| path.extension().is_some_and(|extension| extension == "journal"));
         Ok(paths)
     }
@@ -117,16 +123,4 @@ fn last_of(journal: &mut Journal, mut from: u64, dictionaries: &mut Dictionaries
         }
     }
     last
-}
-
-pub(super) fn segments_error(
-    action: &'static str,
-    importance: Importance,
-    source: JournalError,
-) -> SpoolError {
-    SpoolError::Segments { action, lane: importance.name(), source }
-}
-
-fn disk_error(action: &'static str, path: &Path, source: std::io::Error) -> SpoolError {
-    SpoolError::Disk { action, path: path.to_owned(), source }
 }

@@ -1,7 +1,6 @@
 //! Writing a lane to disk: entries in memory become records, and leave the memory once they are
 //! durable. When that is done is not known here.
 
-use super::segments::segments_error;
 use super::{Ahead, HEADER_BYTES, Lane};
 use crate::error::SpoolError;
 use crate::record;
@@ -55,7 +54,7 @@ impl Lane {
         let importance = self.importance;
         let journal = self.writable_journal()?;
         let appended = journal.append(batch.records.iter().map(Vec::as_slice));
-        appended.map_err(|source| segments_error("write", importance, source))?;
+        appended.map_err(|source| SpoolError::of_segments("write", importance, source))?;
         self.staged += batch.entries();
         Ok(())
     }
@@ -69,7 +68,7 @@ impl Lane {
             self.note_written();
         }
         self.staged = 0;
-        synced.map_err(|source| segments_error("write", self.importance, source))
+        synced.map_err(|source| SpoolError::of_segments("write", self.importance, source))
     }
 
     /// The oldest entry in memory is on disk now. It is kept for reading if it is the next to be
