@@ -15,11 +15,10 @@ use twinge_mqtt::{Driver, Messages, Monitor, Publisher, Status as BrokerStatus};
 use twinge_platform::{Clock, Disk, RealDisk, SystemClock};
 use twinge_runner::Status;
 use twinge_spool::Spool;
-use twinge_stream::assembly::{Extension, ExtensionError, Surroundings};
+use twinge_stream::assembly::Surroundings;
 use twinge_stream::device::DeviceIdentity;
 use twinge_stream::outlet::Outlet;
 use twinge_stream::pump::Reports;
-use twinge_stream::sink::SinkError;
 use twinge_uplink::{Bell, Drain, Figures};
 
 /// What an uplink is away for before that is a trouble, seconds.
@@ -107,6 +106,39 @@ impl Agent {
             broker,
             spool,
         })
+    }
+
+    /// Where findings go from here, once it was started.
+    pub(crate) fn outlets(&self) -> Vec<Box<dyn Outlet>> {
+        let mut outlets: Vec<Box<dyn Outlet>> = Vec::new();
+        let Some(running) = self.running.get() else { return outlets };
+        if let Some(spool) = &self.spool {
+            let bell = running.bell.as_ref().map(|(bell, _)| bell.clone()).unwrap_or_default();
+            let (spool, refused) = (Arc::clone(spool), Arc::clone(&self.refused));
+            let bytes_max = self.plan.spool.entry_bytes_max();
+            let forwarder = Forwarder::new(self.plan.rule, spool, bell, refused, bytes_max);
+            outlets.push(Box::new(forwarder));
+        }
+        for triggers in &running.triggers {
+            outlets.push(Box::new(triggers.trigger()));
+        }
+        outlets
+    }
+
+    /// Starts everything that lives beside the pumps; must be called within the runtime.
+    pub(crate) fn start(self: &Arc<Self>, around: &Surroundings) {
+        let running = Running {
+            bell: self.start_drain(around),
+            triggers: self.start_actions(around),
+            reports: around.reports.clone(),
+        };
+        // It is started once.
+        drop(self.running.set(running));
+        self.start_broker(around);
+        if let Some(intake) = &around.intake {
+            self.modbus.start(intake, &around.tracker, &around.stop);
+        }
+        self.start_telling(around, &around.stop);
     }
 
     /// Starts the way up; must be called within the runtime.
@@ -222,63 +254,6 @@ impl Agent {
         around.tracker.spawn(serve(self.plan.state.clone(), status, stop.clone()));
         let line = move || for_systemd.status().line();
         around.tracker.spawn(watchdog::run(around.reports.clone(), line, stop.clone()));
-    }
-}
-
-/// The agent as an extension of a program.
-#[derive(Debug)]
-pub(crate) struct Brought {
-    plan: AgentPlan,
-    /// There is one once the state directory is ours.
-    agent: OnceLock<Arc<Agent>>,
-}
-
-impl Brought {
-    /// What `plan` describes.
-    pub(crate) fn new(plan: AgentPlan) -> Self {
-        Self { plan, agent: OnceLock::new() }
-    }
-}
-
-#[async_trait::async_trait]
-impl Extension for Brought {
-    fn prepare(&self) -> Result<(), ExtensionError> {
-        let agent = Arc::new(Agent::new(self.plan.clone())?);
-        self.agent.set(agent).map_err(|_twice| "prepared twice".into())
-    }
-
-    fn outlets(&self, _detector: &str) -> Result<Vec<Box<dyn Outlet>>, SinkError> {
-        let mut outlets: Vec<Box<dyn Outlet>> = Vec::new();
-        let Some(agent) = self.agent.get() else { return Ok(outlets) };
-        let Some(running) = agent.running.get() else { return Ok(outlets) };
-        if let Some(spool) = &agent.spool {
-            let bell = running.bell.as_ref().map(|(bell, _)| bell.clone()).unwrap_or_default();
-            let (spool, refused) = (Arc::clone(spool), Arc::clone(&agent.refused));
-            let bytes_max = agent.plan.spool.entry_bytes_max();
-            let forwarder = Forwarder::new(agent.plan.rule, spool, bell, refused, bytes_max);
-            outlets.push(Box::new(forwarder));
-        }
-        for triggers in &running.triggers {
-            outlets.push(Box::new(triggers.trigger()));
-        }
-        Ok(outlets)
-    }
-
-    fn start(&self, around: Surroundings) {
-        let Some(agent) = self.agent.get() else { return };
-        let running = Running {
-            bell: agent.start_drain(&around),
-            triggers: agent.start_actions(&around),
-            reports: around.reports.clone(),
-        };
-        // It is started once.
-        drop(agent.running.set(running));
-        agent.start_broker(&around);
-        if let Some(intake) = &around.intake {
-            agent.modbus.start(intake, &around.tracker, &around.stop);
-        }
-        agent.start_telling(&around, &around.stop);
-        crate::metrics::register(&around.metrics, Arc::clone(agent));
     }
 }
 

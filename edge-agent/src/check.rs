@@ -1,7 +1,7 @@
 //! `edge-agent check`: is the configuration right, and is there what it names?
 
+use crate::defaults::{DEFAULTS, STATE};
 use crate::settings::{AgentPlan, mqtt_settings};
-use crate::{DEFAULTS, STATE};
 use anyhow::Context;
 use std::process::ExitCode;
 use std::time::Duration;

@@ -2,8 +2,10 @@
 
 mod action;
 mod agent;
+mod brought;
 mod check;
 mod command;
+mod defaults;
 mod linger;
 mod metrics;
 mod modbus;
@@ -14,15 +16,15 @@ mod status;
 mod topics;
 mod watchdog;
 
-use agent::Brought;
+use brought::Brought;
 use clap::{Parser, Subcommand};
+use defaults::{DEFAULTS, STATE};
 use settings::AgentPlan;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
-use twinge_stream::assembly::{Extension, Input};
-use twinge_stream::settings::{Defaults, Flags, Settings};
+use twinge_stream::assembly::Extension;
+use twinge_stream::settings::{Flags, Settings};
 use twinge_stream::{logging, program};
 
 /// Score events beside their source.
@@ -72,21 +74,6 @@ enum Verb {
     #[command(hide = true)]
     Compile,
 }
-
-/// Directory of state where nothing is said.
-const STATE: &str = "edge-state";
-
-const DEFAULTS: Defaults = Defaults {
-    state: STATE,
-    verdicts: "-",
-    input: Some(Input::Stdin),
-    tables: settings::TABLES,
-    // A device's disk that is full or away may come back; nobody is there to start the agent again.
-    sink_retry: Duration::MAX,
-    silence: true,
-    journal_mib: 256,
-    compile_verb: if cfg!(feature = "compiler") { Some("compile") } else { None },
-};
 
 fn main() -> ExitCode {
     match Arguments::parse().verb {

@@ -41,7 +41,7 @@ pub(crate) enum SpoolVerb {
 #[derive(Debug, Args)]
 pub(crate) struct SpoolFlags {
     /// Directory of state.
-    #[arg(long, env = "TWINGE_STATE", default_value = crate::STATE)]
+    #[arg(long, env = "TWINGE_STATE", default_value = crate::defaults::STATE)]
     state: PathBuf,
 }
 

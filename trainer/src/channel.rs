@@ -1,9 +1,11 @@
 //! Publish, promote, hold, stop, roll back: what people do to a channel.
 
-use crate::data::Usage;
-use crate::place::{Desk, Missing, Place, Reader, block_on, now_ms};
+use crate::output::{print, tell};
+use crate::place::{Desk, Missing, Place, Reader, block_on};
+use crate::time::now_ms;
 use crate::train::statement;
-use crate::{print, tell, tracking, words};
+use crate::usage::Usage;
+use crate::{tracking, words};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::path::PathBuf;
@@ -298,30 +300,8 @@ pub(crate) fn restate(arguments: &RestateArguments) -> Result<()> {
     block_on(async {
         let desk = Desk::open(&whose.place, Missing::Refuse).await?;
         let champion = vouch(&desk, &arguments.champion, &whose.detector).await?;
-        let there = desk.registry().channel(&whose.detector, &desk.channel).await;
-        let blank = || Channel::new(whose.detector.clone(), desk.channel.clone());
-        let there = match there {
-            Ok(found) => found.map_or_else(blank, |(_, channel)| channel),
-            Err(
-                RegistryError::Untrusted { .. }
-                | RegistryError::MalformedChannel { .. }
-                | RegistryError::Store(StoreError::TooLarge { .. }),
-            ) => {
-                tell("what lies there is no channel document, so nothing of it is kept");
-                blank()
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let mut history = Vec::new();
-        for earlier in there.history.iter().filter(|earlier| earlier.digest != champion.digest) {
-            let fetched = desk.registry().fetch(&earlier.digest, desk.reader().keyring()).await;
-            match fetched {
-                Ok(module) => history.push(Target { version: version(&module), ..earlier.clone() }),
-                Err(error) => {
-                    tell(&format!("left out of the history: {:#}", anyhow::Error::from(error)));
-                }
-            }
-        }
+        let there = what_lies_there(&desk, &whose.detector).await?;
+        let history = history(&desk, &there, &champion).await;
         // What nobody trusted signed may carry a serial that is made to use them up.
         let genuine = desk.reader().document(&whose.detector, &desk.channel).await;
         let is_genuine = genuine.is_ok_and(|found| found.is_some_and(|(_, word)| word.is_ok()));
@@ -344,6 +324,38 @@ pub(crate) fn restate(arguments: &RestateArguments) -> Result<()> {
                     changed them";
         whose.finish(&desk, &there, &channel, "restated", Some(next))
     })
+}
+
+/// The channel's document on nobody's word; a blank one where there is none that can be read.
+async fn what_lies_there(desk: &Desk, detector: &Name) -> Result<Channel> {
+    let blank = || Channel::new(detector.clone(), desk.channel.clone());
+    match desk.registry().channel(detector, &desk.channel).await {
+        Ok(found) => Ok(found.map_or_else(blank, |(_, channel)| channel)),
+        Err(
+            RegistryError::Untrusted { .. }
+            | RegistryError::MalformedChannel { .. }
+            | RegistryError::Store(StoreError::TooLarge { .. }),
+        ) => {
+            tell("what lies there is no channel document, so nothing of it is kept");
+            Ok(blank())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Earlier champions of a document that trusted keys still vouch for.
+async fn history(desk: &Desk, there: &Channel, champion: &Target) -> Vec<Target> {
+    let mut history = Vec::new();
+    for earlier in there.history.iter().filter(|earlier| earlier.digest != champion.digest) {
+        let fetched = desk.registry().fetch(&earlier.digest, desk.reader().keyring()).await;
+        match fetched {
+            Ok(module) => history.push(Target { version: version(&module), ..earlier.clone() }),
+            Err(error) => {
+                tell(&format!("left out of the history: {:#}", anyhow::Error::from(error)));
+            }
+        }
+    }
+    history
 }
 
 /// The detector that a module's statement names, on nobody's word yet.

@@ -1,7 +1,7 @@
 //! `trainer configure`: from Terraform's outputs to the files of variables that the programs read.
 
-use crate::data::Usage;
-use crate::{print, tell};
+use crate::output::{print, tell};
+use crate::usage::Usage;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 use std::fs::OpenOptions;

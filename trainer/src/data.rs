@@ -5,17 +5,11 @@ use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use thiserror::Error;
 use twinge_contract::schema::Schema;
 use twinge_engine::{Engine, Limits, Module};
 use twinge_fit::read::{Format, RowReader, format_of};
 use twinge_lake::{is_parquet, parquet_to_ndjson};
 use twinge_registry::file::read_verified;
-
-/// Something the user asked for that cannot be.
-#[derive(Debug, Error)]
-#[error("{0}")]
-pub(crate) struct Usage(pub(crate) String);
 
 /// Data and its format.
 #[derive(Debug)]

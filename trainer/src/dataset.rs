@@ -1,9 +1,10 @@
 //! `trainer dataset`: spans of the lake, fixed for training.
 
-use crate::data::{DataFile, Usage};
+use crate::data::DataFile;
 use crate::labels::{Events, Labels, Said};
+use crate::output::{print, tell};
 use crate::place::block_on;
-use crate::{print, tell};
+use crate::usage::Usage;
 use anyhow::{Context, Result, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,8 +1,9 @@
 //! `trainer enrol`: the word on a device's own key.
 
-use crate::data::Usage;
+use crate::keys;
+use crate::output::{print, tell};
 use crate::place::{Missing, Reader, Source, block_on};
-use crate::{keys, print, tell};
+use crate::usage::Usage;
 use anyhow::{Context, Result};
 use clap::Args;
 use std::path::PathBuf;

@@ -1,9 +1,10 @@
 //! `trainer experiments`: what was trained, and how it went.
 
-use crate::data::Usage;
+use crate::output::print;
 use crate::place::{Missing, block_on, open};
 use crate::table::{Table, one_line};
-use crate::{print, tracking};
+use crate::tracking;
+use crate::usage::Usage;
 use anyhow::Result;
 use clap::Subcommand;
 use std::collections::BTreeSet;

@@ -1,14 +1,15 @@
 //! `trainer generate`: streams of events with labelled anomalies.
 
-use crate::data::Usage;
+use crate::output::tell;
 use crate::progress::progress_bar;
-use crate::{send, tell};
+use crate::send;
+use crate::usage::Usage;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
-use twinge_generator::{Params, Shift, World, csv_header};
+use twinge_generator::{Event, Params, Shift, World, csv_header};
 
 /// Write a stream of events with labelled anomalies; docs/generator.md tells what they are.
 #[derive(Debug, clap::Args)]
@@ -72,9 +73,32 @@ enum FormatFlag {
 
 /// `trainer generate`.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let world: World =
-        arguments.world.parse().map_err(|error| Usage(format!("--world: {error}")))?;
-    let params = Params {
+    let params = params(arguments)?;
+    let world = params.world;
+    let stream = params.check().map_err(|error| Usage(error.to_string()))?.stream();
+    let events = stream.take(usize::try_from(arguments.events).unwrap_or(usize::MAX));
+    if arguments.to == Some(To::Eventhubs) {
+        let with_labels = !arguments.no_labels;
+        let events = events.map(|event| send::Outgoing {
+            key: Some(event.entity.clone()),
+            body: event.to_json(world, with_labels).into_bytes(),
+        });
+        return send::send_all(&arguments.send, events, arguments.events);
+    }
+    let cannot = || format!("cannot write {}", arguments.out.display());
+    let anomalies = write(arguments, world, events).with_context(cannot)?;
+    tell(&format!(
+        "{} events of {} {}, {anomalies} of them anomalous",
+        arguments.events,
+        arguments.entities,
+        world.name()
+    ));
+    Ok(())
+}
+
+fn params(arguments: &Arguments) -> Result<Params> {
+    let world = arguments.world.parse().map_err(|error| Usage(format!("--world: {error}")))?;
+    Ok(Params {
         entities: arguments.entities,
         events_per_second: arguments.rate,
         anomaly_share: arguments.anomalies,
@@ -84,50 +108,41 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             .zip(arguments.shift_after)
             .map(|(size, after)| Shift { after, size }),
         ..Params::new(world, arguments.seed)
-    };
-    let stream = params.check().map_err(|error| Usage(error.to_string()))?.stream();
-    if arguments.to == Some(To::Eventhubs) {
-        let count = usize::try_from(arguments.events).unwrap_or(usize::MAX);
-        let with_labels = !arguments.no_labels;
-        let events = stream.take(count).map(|event| send::Outgoing {
-            key: Some(event.entity.clone()),
-            body: event.to_json(world, with_labels).into_bytes(),
-        });
-        return send::send_all(&arguments.send, events, arguments.events);
-    }
+    })
+}
+
+/// Writes events to the file or to standard output, and answers with how many were anomalous.
+fn write(
+    arguments: &Arguments,
+    world: World,
+    events: impl Iterator<Item = Event>,
+) -> std::io::Result<u64> {
     let is_csv =
         arguments.out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
     let format =
         arguments.format.unwrap_or(if is_csv { FormatFlag::Csv } else { FormatFlag::Ndjson });
     let labels = !arguments.no_labels;
-    let cannot = || format!("cannot write {}", arguments.out.display());
     let mut out: BufWriter<Box<dyn Write>> = BufWriter::new(match arguments.out.to_str() {
         Some("-") => Box::new(std::io::stdout()),
-        _ => Box::new(File::create(&arguments.out).with_context(cannot)?),
+        _ => Box::new(File::create(&arguments.out)?),
     });
     if format == FormatFlag::Csv {
-        writeln!(out, "{}", csv_header(world, labels)).with_context(cannot)?;
+        writeln!(out, "{}", csv_header(world, labels))?;
     }
     let bar = progress_bar(arguments.events);
     let mut anomalies = 0u64;
-    for event in stream.take(usize::try_from(arguments.events).unwrap_or(usize::MAX)) {
+    for event in events {
         anomalies += u64::from(event.label.is_some());
         let line = match format {
             FormatFlag::Csv => event.to_csv(labels),
             FormatFlag::Ndjson => event.to_json(world, labels),
         };
-        writeln!(out, "{line}").with_context(cannot)?;
+        writeln!(out, "{line}")?;
         if event.id % 4096 == 0 {
             bar.set_position(event.id);
         }
     }
-    out.flush().with_context(cannot)?;
+    out.flush()?;
     bar.finish_and_clear();
-    tell(&format!(
-        "{} events of {} {}, {anomalies} of them anomalous",
-        arguments.events,
-        arguments.entities,
-        world.name()
-    ));
-    Ok(())
+    Ok(anomalies)
 }

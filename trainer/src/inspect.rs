@@ -1,6 +1,6 @@
 //! `trainer inspect`: what a module says about itself.
 
-use crate::print;
+use crate::output::print;
 use crate::train::percent;
 use anyhow::{Context, Result};
 use std::path::PathBuf;

@@ -4,16 +4,17 @@
 //! developer key in the user's own directory, which the user's own trainer trusts. A fleet's keys
 //! are made with `trainer trust init`, or for small setups with `trainer keygen`.
 
-use crate::data::Usage;
-use crate::place::now_ms;
-use crate::{print, tell};
+use crate::output::{print, tell};
+use crate::time::now_ms;
+use crate::usage::Usage;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use twinge_trust::{Anchor, Keyring, Role, SigningKey, TrustedKey};
+use twinge_contract::time::to_rfc3339;
+use twinge_trust::{Anchor, Keyring, Role, SigningKey, TrustedKey, TrustedRoot};
 
 /// Make a signing key.
 #[derive(Debug, clap::Args)]
@@ -192,7 +193,7 @@ pub(crate) fn keyring(path: Option<&Path>) -> Result<Keyring> {
 pub(crate) fn keyring_to_sign_by(path: Option<&Path>) -> Result<Keyring> {
     let anchor = anchor(path)?;
     if let Anchor::Root(root) = &anchor {
-        crate::place::check_current(root, now_ms())?;
+        check_current(root, now_ms())?;
     }
     Ok(anchor.keyring().clone())
 }
@@ -218,4 +219,16 @@ pub(crate) fn home() -> Option<PathBuf> {
     let own = std::env::var_os("TWINGE_HOME").map(PathBuf::from);
     own.or_else(|| std::env::home_dir().map(|home| home.join(".twinge")))
         .filter(|path| path.is_absolute())
+}
+
+/// Refuses a root that nobody renewed in time.
+pub(crate) fn check_current(root: &TrustedRoot, now_ms: i64) -> Result<()> {
+    if !root.is_expired(now_ms) {
+        return Ok(());
+    }
+    let (version, expires) = (root.root().version, to_rfc3339(root.root().expires_ms));
+    anyhow::bail!(
+        "root of trust {version} expired at {expires}, so nothing is signed on its word: make the \
+         next with `trainer trust renew`"
+    )
 }

@@ -1,6 +1,6 @@
 //! What people say of verdicts: a file of labels, and which rows they are about.
 
-use crate::data::Usage;
+use crate::usage::Usage;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};

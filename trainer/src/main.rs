@@ -13,6 +13,7 @@ mod inspect;
 mod keys;
 mod labels;
 mod memory;
+mod output;
 mod place;
 mod policy;
 mod precompile;
@@ -25,13 +26,15 @@ mod send;
 mod sign;
 mod status;
 mod table;
+mod time;
 mod tracking;
 mod train;
 mod trust;
+mod usage;
 mod words;
 
 use clap::{Parser, Subcommand};
-use std::io::Write as _;
+use output::tell;
 use std::process::ExitCode;
 
 /// Train anomaly detectors, look at them, and publish them.
@@ -144,30 +147,11 @@ fn main() -> ExitCode {
         Err(error) => {
             tell(&format!("error: {error:#}"));
             let usage = error.chain().any(|cause| {
-                cause.is::<data::Usage>()
+                cause.is::<usage::Usage>()
                     || cause.is::<twinge_fit::ConfigError>()
                     || cause.is::<twinge_experiments::SettingsError>()
             });
             ExitCode::from(if usage { 2 } else { 1 })
-        }
-    }
-}
-
-/// A line for the person at the terminal; results go to standard output instead. If nobody listens,
-/// the work goes on.
-fn tell(line: &str) {
-    drop(writeln!(std::io::stderr(), "{line}"));
-}
-
-/// A line of a result. Whoever reads results may have seen enough, as `head` does: then the program
-/// ends, since what it prints is what it has done already.
-fn print(line: &str) {
-    match writeln!(std::io::stdout(), "{line}") {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(error) => {
-            tell(&format!("error: cannot write to standard output: {error}"));
-            std::process::exit(1);
         }
     }
 }

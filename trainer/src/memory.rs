@@ -89,7 +89,7 @@ pub(crate) fn note(location: &str, channel: &Channel, is_promoters: bool) {
         .and_then(|()| std::fs::write(&unfinished, json))
         .and_then(|()| std::fs::rename(&unfinished, &path));
     if let Err(error) = written {
-        crate::tell(&format!("note: {} cannot be written: {error}", path.display()));
+        crate::output::tell(&format!("note: {} cannot be written: {error}", path.display()));
     }
 }
 

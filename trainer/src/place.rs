@@ -1,22 +1,18 @@
 //! Where a verb works and on whose word: registry, channel, trust, key.
 
-use crate::data::Usage;
 use crate::keys;
 use crate::memory;
+use crate::time::{DAY_MS, now_ms};
+use crate::usage::Usage;
 use anyhow::{Context, Result};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
-use twinge_contract::time::to_rfc3339;
 use twinge_registry::{
     Author, Channel, ChannelView, KnownSerial, LocationError, Name, Refusal, Registry, Store,
     open_store,
 };
 use twinge_trust::{Anchor, Envelope, Keyring, Role, SigningKey, TrustedRoot};
-
-/// One day, in milliseconds.
-pub(crate) const DAY_MS: i64 = 86_400_000;
 
 /// A registry, and whom to believe in it.
 #[derive(Clone, Debug, Args)]
@@ -92,18 +88,6 @@ pub(crate) async fn open(location: &str, missing: Missing) -> Result<Registry> {
     }
 }
 
-/// Refuses a root that nobody renewed in time.
-pub(crate) fn check_current(root: &TrustedRoot, now_ms: i64) -> Result<()> {
-    if !root.is_expired(now_ms) {
-        return Ok(());
-    }
-    let (version, expires) = (root.root().version, to_rfc3339(root.root().expires_ms));
-    anyhow::bail!(
-        "root of trust {version} expired at {expires}, so nothing is signed on its word: make the \
-         next with `trainer trust renew`"
-    )
-}
-
 impl Reader {
     /// Opens a registry and steps to its newest root of trust.
     pub(crate) async fn open(source: &Source, missing: Missing) -> Result<Self> {
@@ -139,7 +123,7 @@ impl Reader {
 
     /// Refuses to sign on the word of an expired root.
     pub(crate) fn check_current(&self) -> Result<()> {
-        self.root().map_or(Ok(()), |root| check_current(root, now_ms()))
+        self.root().map_or(Ok(()), |root| keys::check_current(root, now_ms()))
     }
 
     /// A channel's document as it lies there, and whether those made it who may; expired or not.
@@ -238,12 +222,6 @@ impl Desk {
     pub(crate) async fn current(&self, detector: &Name) -> Result<Channel> {
         self.reader.current(detector, &self.channel).await
     }
-}
-
-/// The time, in milliseconds since 1970.
-pub(crate) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Runs a verb that waits for something.

@@ -1,9 +1,9 @@
 //! `trainer policy`: how modules are rolled out on a channel.
 
 use crate::channel::Whose;
-use crate::data::Usage;
+use crate::output::{print, tell};
 use crate::place::{Desk, Missing, Reader, block_on};
-use crate::{print, tell};
+use crate::usage::Usage;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::Value;

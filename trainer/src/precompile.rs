@@ -1,8 +1,9 @@
 //! `trainer precompile`: machine code of a module, for devices without a compiler.
 
-use crate::data::Usage;
+use crate::keys;
+use crate::output::{print, tell};
 use crate::place::{Missing, Reader, Source, block_on};
-use crate::{keys, print, tell};
+use crate::usage::Usage;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::PathBuf;

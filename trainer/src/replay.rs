@@ -1,25 +1,26 @@
 //! `trainer replay`: reaches recorded verdicts again, bit for bit, and tells how they came about.
 
+mod arguments;
 mod lake;
+mod modules;
+mod witness;
+mod words;
 
-use crate::data::{Trust, Usage, load_module};
-use crate::place::{Missing, Reader, Source, block_on};
+use crate::output::{print, tell};
+use crate::place::block_on;
 use crate::table::one_line;
+use crate::usage::Usage;
 use crate::words::{count, many};
-use crate::{print, tell};
 use anyhow::{Context, Result};
-use clap::Args;
+pub(crate) use arguments::Arguments;
+use modules::Modules;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
 use twinge_contract::audit::{AUDIT_TYPE, Audit, AuditData};
-use twinge_contract::manifest::Manifest;
-use twinge_contract::verdict::{Contribution, Verdict};
-use twinge_engine::{Engine, Limits, Module};
-use twinge_runner::Slot;
-use twinge_trust::{Digest, Provenance};
+use witness::Witness;
+use words::attribution;
 
 /// Longest line of a file of audit records, in bytes: a record holds an event and a state, in
 /// base64.
@@ -27,59 +28,6 @@ const LINE_BYTES_MAX: u64 = 16 << 20;
 
 /// Records told in full unless all are asked for.
 const RECORDS_SHOWN: usize = 20;
-
-/// Reach the verdicts of audit records again, and tell how they came about.
-#[derive(Debug, Args)]
-pub(crate) struct Arguments {
-    /// File of audit records, one a line; - is standard input.
-    #[arg(long, required_unless_present = "lake", conflicts_with = "lake")]
-    audit: Option<PathBuf>,
-    /// A lake instead: a directory, or the address of a container. Takes any verdict.
-    #[arg(long, requires = "detector", requires = "id")]
-    lake: Option<String>,
-    /// The detector whose verdict is meant.
-    #[arg(long, requires = "lake")]
-    detector: Option<String>,
-    /// The source of the events may deliver them again under other offsets, as Event Hubs do.
-    #[arg(long, requires = "lake")]
-    redelivers: bool,
-    /// Only the verdict with this id.
-    #[arg(long)]
-    id: Option<String>,
-    /// Registry to fetch the modules from: a directory or an address.
-    #[arg(long, env = "TWINGE_REGISTRY", required_unless_present = "module")]
-    registry: Option<String>,
-    /// A module's file instead; records of other modules are left out.
-    #[arg(long)]
-    module: Option<PathBuf>,
-    /// Tell every record in full, not only the first 20.
-    #[arg(long)]
-    all: bool,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    trust: Trust,
-}
-
-impl Arguments {
-    fn audit_name(&self) -> String {
-        self.audit.as_ref().map_or_else(|| "-".into(), |path| path.display().to_string())
-    }
-}
-
-/// Where modules come from.
-enum Modules {
-    File(Box<Module>),
-    Registry { reader: Box<Reader>, engine: Box<Engine> },
-}
-
-/// A module that gave verdicts.
-struct Witness {
-    slot: Slot,
-    manifest: Manifest,
-    signer: String,
-}
 
 /// What became of the lines.
 #[derive(Default)]
@@ -133,7 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 continue;
             }
             if !witnesses.contains_key(&digest) {
-                witnesses.insert(digest.clone(), modules.witness(&digest).await);
+                witnesses.insert(digest.clone(), Witness::of(&mut modules, &digest).await);
             }
             let witness = witnesses.get_mut(&digest).expect("it was just put there");
             tally.record(number, &audit, witness, arguments);
@@ -163,119 +111,6 @@ fn parse(line: &[u8]) -> Result<Audit, String> {
         None => return Err("it is no audit record".into()),
     }
     serde_json::from_slice(line).map_err(|error| error.to_string())
-}
-
-impl Modules {
-    async fn open(arguments: &Arguments) -> Result<Self> {
-        if let Some(path) = &arguments.module {
-            return Ok(Self::File(Box::new(load_module(path, &arguments.trust)?)));
-        }
-        if arguments.trust.allow_unsigned {
-            let reason = "is for a --module; what a registry holds is verified";
-            return Err(Usage(format!("--allow-unsigned {reason}")).into());
-        }
-        let registry = arguments.registry.clone().unwrap_or_default();
-        let source = Source { registry, trust: arguments.trust.trust.clone() };
-        let reader = Box::new(Reader::open(&source, Missing::Refuse).await?);
-        Ok(Self::Registry { reader, engine: Box::new(Engine::new(Limits::default())?) })
-    }
-
-    /// The module with a digest; why not, if it cannot be had.
-    async fn module(&mut self, digest: &str) -> Result<Module, String> {
-        let (module, _) = self.signed(digest).await?;
-        let found = module.digest().to_string();
-        if found == digest {
-            Ok(module)
-        } else {
-            Err(format!("{digest} was asked for, and {found} is given"))
-        }
-    }
-
-    /// The module with a digest, ready to be asked.
-    async fn witness(&mut self, digest: &str) -> Result<Witness, String> {
-        let (module, signer) = self.signed(digest).await?;
-        let manifest = Manifest::clone(module.manifest());
-        Ok(Witness { slot: Slot::new(&module, Some(1)), manifest, signer })
-    }
-
-    async fn signed(&mut self, digest: &str) -> Result<(Module, String), String> {
-        Ok(match self {
-            Self::File(module) => ((**module).clone(), "verified as a file".to_owned()),
-            Self::Registry { reader, engine } => {
-                let fetched = fetch(reader, engine, digest).await;
-                fetched.map_err(|error| format!("{error:#}"))?
-            }
-        })
-    }
-}
-
-async fn fetch(reader: &Reader, engine: &Engine, digest: &str) -> Result<(Module, String)> {
-    let digest: Digest = digest.parse()?;
-    let verified = reader.registry.fetch(&digest, reader.keyring()).await?;
-    let signer = match verified.provenance() {
-        Provenance::Signed { key_id, role } => format!("{key_id} ({role})"),
-        Provenance::Unsigned => "nobody".into(),
-    };
-    Ok((engine.load(&verified)?, signer))
-}
-
-impl Witness {
-    /// In which ways the recorded verdict is not the one that is reached now.
-    fn differences(&mut self, audit: &Audit) -> Vec<String> {
-        if Audit::new(audit.data.clone()) != *audit {
-            return vec!["the record's head is not that of its verdict".into()];
-        }
-        match self.slot.replay(&audit.data) {
-            Ok(reached) => differences(&audit.data.verdict, &reached),
-            Err(reason) => vec![format!("no verdict is reached: {reason}")],
-        }
-    }
-
-    fn lineage(&self) -> Value {
-        let lineage = &self.manifest.lineage;
-        json!({
-            "detector": self.manifest.name, "version": self.manifest.version,
-            "data_digest": lineage.data_digest, "rows": lineage.rows,
-            "config_digest": lineage.config_digest, "seed": lineage.seed,
-            "runtime_digest": lineage.runtime_digest, "signer": self.signer,
-        })
-    }
-}
-
-fn differences(recorded: &Verdict, reached: &Verdict) -> Vec<String> {
-    let (ours, theirs) = (&reached.data, &recorded.data);
-    let mut found = Vec::new();
-    let mut compare = |name: &str, recorded: String, reached: String| {
-        if recorded != reached {
-            found.push(format!("{name} {recorded} was recorded, {reached} is reached"));
-        }
-    };
-    let bits = |score: f64| format!("{score} (bits {:016x})", score.to_bits());
-    compare("score", bits(theirs.score), bits(ours.score));
-    compare("outcome", theirs.verdict.as_str().into(), ours.verdict.as_str().into());
-    compare(
-        "attribution",
-        attribution(&theirs.attribution, true),
-        attribution(&ours.attribution, true),
-    );
-    compare("severity", format!("{:?}", theirs.severity), format!("{:?}", ours.severity));
-    compare("version", theirs.version.to_string(), ours.version.to_string());
-    compare("id", recorded.id.clone(), reached.id.clone());
-    compare("entity", recorded.subject.clone(), reached.subject.clone());
-    if found.is_empty() && recorded != reached {
-        found.push("the rest of the verdict is another".into());
-    }
-    found
-}
-
-/// The parts of a score in words; with their bits, where every one counts.
-fn attribution(parts: &[Contribution], with_bits: bool) -> String {
-    let part = |part: &Contribution| {
-        let bits = if with_bits { format!(":{:08x}", part.share.to_bits()) } else { String::new() };
-        format!("{} {:.3}{bits}", part.field, part.share)
-    };
-    let parts: Vec<String> = parts.iter().map(part).collect();
-    if parts.is_empty() { "none".into() } else { parts.join(", ") }
 }
 
 impl Tally {
@@ -404,26 +239,28 @@ fn lines_of(
         ),
         format!("  why       {}", one_line(&attribution(&verdict.attribution, false))),
     ];
-    if let Some(lineage) = lineage {
-        let short = |name: &str| {
-            lineage[name]
-                .as_str()
-                .map(|text| text.get(..12).unwrap_or(text))
-                .unwrap_or_default()
-                .to_owned()
-        };
-        lines.push(format!(
-            "  lineage   data {} ({} rows), configuration {}, seed {}, runtime {}, signed by {}",
-            short("data_digest"),
-            lineage["rows"],
-            short("config_digest"),
-            lineage["seed"],
-            short("runtime_digest"),
-            lineage["signer"].as_str().unwrap_or_default()
-        ));
-    }
+    lines.extend(lineage.map(line_of_lineage));
     lines.extend(
         differences.iter().map(|difference| format!("  DIFFERS   {}", one_line(difference))),
     );
     lines
+}
+
+fn line_of_lineage(lineage: &Value) -> String {
+    let short = |name: &str| {
+        lineage[name]
+            .as_str()
+            .map(|text| text.get(..12).unwrap_or(text))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    format!(
+        "  lineage   data {} ({} rows), configuration {}, seed {}, runtime {}, signed by {}",
+        short("data_digest"),
+        lineage["rows"],
+        short("config_digest"),
+        lineage["seed"],
+        short("runtime_digest"),
+        lineage["signer"].as_str().unwrap_or_default()
+    )
 }

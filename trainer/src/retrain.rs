@@ -5,110 +5,37 @@ mod compare;
 mod report;
 mod sample;
 mod settings;
+mod spoken;
+mod work;
 
 use crate::channel::what_comes_next;
-use crate::data::Usage;
 use crate::labels::{self, Said};
-use crate::place::{Desk, Missing, Place, block_on, now_ms};
+use crate::output::{print, tell};
+use crate::place::{Desk, Missing, block_on};
+use crate::time::now_ms;
 use crate::tracking::{self, Told};
 use crate::train::{read_config, statement};
-use crate::{print, tell};
+use crate::usage::Usage;
 use anyhow::{Context, Result};
-use clap::ValueEnum;
 use compare::{Judged, Outcome};
 use sample::{Sample, Sources, Split};
 use settings::RetrainSettings;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use thiserror::Error;
 use twinge_engine::{Engine, Limits, Module};
 use twinge_experiments::{Lease, LeaseError, judge};
-use twinge_fit::{Config, TrainError, Trained};
+use twinge_fit::TrainError;
 use twinge_registry::{Channel, Name};
 use twinge_trust::{Digest, VerifiedModule};
+pub(crate) use work::Arguments;
+use work::{Reason, Work};
 
 /// The challenger was judged and is not good enough.
 #[derive(Debug, Error)]
 #[error("gates failed: {0}")]
 pub(crate) struct GatesFailed(String);
-
-/// Train a challenger on recent data, judge it, and publish it to shadow if the gates pass.
-///
-/// Exit code 0: published. 3: judged and not published. 1 and 2: it came to no judgement.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
-    /// CSV or NDJSON of recent events, labelled or not; given more than once, files are read as one.
-    #[arg(long, required_unless_present = "lake", conflicts_with = "lake")]
-    data: Vec<PathBuf>,
-    /// Lake of recent events: a directory, or the address of a container. A dataset is made of what
-    /// it holds of the detector.
-    #[arg(long, env = "TWINGE_LAKE")]
-    lake: Option<String>,
-    /// The first moment of the lake that is looked at, RFC 3339 [default: the beginning].
-    #[arg(long, requires = "lake")]
-    from: Option<String>,
-    /// Rows of the lake that are taken at most.
-    #[arg(long, default_value_t = crate::dataset::ROWS_MAX)]
-    rows_max: usize,
-    /// What to train (detector.toml); its table `retrain` holds the gates.
-    #[arg(long)]
-    config: PathBuf,
-    /// Why it is done.
-    #[arg(long, value_enum, default_value_t = Reason::Hand)]
-    reason: Reason,
-    /// NDJSON of what people said of verdicts: a `label` (anomaly, false-alarm or normal) of a
-    /// `verdict_id`, or of an `entity` and a `time`.
-    #[arg(long)]
-    labels: Option<PathBuf>,
-    /// NDJSON of verdicts in which the ids of labels are looked up.
-    #[arg(long, requires = "labels")]
-    verdicts: Vec<PathBuf>,
-    /// Folder for the report: report.html, report.md and plots/.
-    #[arg(long)]
-    report: PathBuf,
-    /// Seed of every random choice.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Judge and report, and publish nothing.
-    #[arg(long)]
-    dry_run: bool,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    place: Place,
-}
-
-/// Why a detector is retrained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Reason {
-    /// It is time.
-    Schedule,
-    /// The data has changed.
-    Drift,
-    /// Somebody wants it.
-    Hand,
-}
-
-impl Reason {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Schedule => "schedule",
-            Self::Drift => "drift",
-            Self::Hand => "hand",
-        }
-    }
-}
-
-/// What a retraining works with.
-pub(crate) struct Work {
-    config: Config,
-    settings: RetrainSettings,
-    detector: Name,
-    began_ms: i64,
-}
 
 /// The champion that runs at present, ready to score.
 struct Champion {
@@ -261,7 +188,7 @@ fn judge_challenger(
     let events = sample::read(sources, &work.config, seed)?;
     let split = Split::by_time(&events.rows, work.settings.judge_share)?;
     let said = champion
-        .map(|champion| compare::score_all(&champion.module, &events.rows, champion.sensitivity));
+        .map(|champion| spoken::score_all(&champion.module, &events.rows, champion.sensitivity));
     let said = said.transpose().context("the champion cannot score the data")?;
     let least = work.settings.false_alarms_min;
     let sample = Sample::choose(&events, &split, said.as_ref(), least);
@@ -276,7 +203,7 @@ fn judge_challenger(
     let challenger = load(&VerifiedModule::allow_unsigned(trained.module.clone()))?;
     // Its channel's sensitivity will be the challenger's too.
     let sensitivity = champion.map_or(1.0, |champion| champion.sensitivity);
-    let by_challenger = compare::score_all(&challenger, &events.rows, sensitivity)?;
+    let by_challenger = spoken::score_all(&challenger, &events.rows, sensitivity)?;
     let judged = Judged {
         champion: champion.zip(said.as_ref()).map(|(champion, said)| (champion.bytes, said)),
         challenger: (trained.module.len() as u64, &by_challenger),
@@ -368,6 +295,3 @@ fn finish(arguments: &Arguments, outcome: &Outcome, published: Option<&Channel>)
         None => Err(GatesFailed(outcome.failed()).into()),
     }
 }
-
-/// What training made, for those who report it.
-pub(crate) type Challenger = Trained;

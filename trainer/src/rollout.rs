@@ -3,13 +3,14 @@
 //! What should happen is for `twinge_rollout::decide` to say; this reads, signs and tells.
 
 use crate::channel::Whose;
-use crate::data::Usage;
 use crate::fleet::{Fleet, Refused};
-use crate::place::{Desk, Missing, Reader, block_on, now_ms};
+use crate::output::{print, tell};
+use crate::place::{Desk, Missing, Reader, block_on};
 use crate::table::Table;
+use crate::time::now_ms;
 use crate::tracking;
+use crate::usage::Usage;
 use crate::words::{self, many};
-use crate::{print, tell};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;

@@ -1,7 +1,7 @@
 //! `trainer score`: a file through a module.
 
 use crate::data::{DataFile, Trust, load_module};
-use crate::tell;
+use crate::output::tell;
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
 use std::fs::File;

@@ -1,8 +1,8 @@
 //! `trainer send`: events to Event Hubs, at a set rate or as fast as it goes.
 
-use crate::data::Usage;
+use crate::output::tell;
 use crate::progress::progress_bar;
-use crate::tell;
+use crate::usage::Usage;
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::collections::VecDeque;

@@ -1,6 +1,7 @@
 //! `trainer sign`: a signature on a module that is there already.
 
-use crate::{keys, print, tell};
+use crate::keys;
+use crate::output::{print, tell};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::PathBuf;

@@ -2,10 +2,11 @@
 
 use crate::channel::lines;
 use crate::fleet::{Fleet, Heard};
-use crate::place::{Missing, Reader, Source, block_on, now_ms};
+use crate::output::{print, tell};
+use crate::place::{Missing, Reader, Source, block_on};
 use crate::table::{Table, one_line};
+use crate::time::now_ms;
 use crate::words::{count, many, span};
-use crate::{print, tell};
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
@@ -63,65 +64,88 @@ struct Device {
     report: Report,
 }
 
+/// What is told as one JSON object in the end.
+#[derive(Default)]
+struct Gathered {
+    channels: Vec<Value>,
+    broken: Vec<Value>,
+    refused: Vec<Value>,
+}
+
 /// `trainer status`.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     block_on(async {
         let reader = Reader::open(&arguments.source, Missing::Refuse).await?;
-        let (mut objects, mut broken, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         if !arguments.json {
             tell_root(&reader);
         }
         let detectors = reader.registry.detectors().await?;
         let wanted = |name: &Name| arguments.detector.as_ref().is_none_or(|one| one == name);
-        let mut seen = 0;
+        let (mut gathered, mut seen) = (Gathered::default(), 0);
         for (detector, names) in detectors.into_iter().filter(|(name, _)| wanted(name)) {
             let fleet = Fleet::read(&reader, &detector).await?;
             for name in names {
                 seen += 1;
-                match reader.document(&detector, &name).await {
-                    Ok(None) => {}
-                    Ok(Some((document, genuine))) => {
-                        let refusal =
-                            genuine.err().map(|error| format!("{:#}", anyhow::Error::from(error)));
-                        let looked = look(document, refusal, &fleet);
-                        if arguments.json {
-                            objects.push(looked.to_json()?);
-                        } else {
-                            looked.print(arguments.all);
-                        }
-                    }
-                    Err(error) => {
-                        let error = format!("{error:#}");
-                        if !arguments.json {
-                            print(&format!("{detector}/{name}  BROKEN: {error}"));
-                        }
-                        broken
-                            .push(json!({ "detector": detector, "channel": name, "error": error }));
-                    }
-                }
+                gathered.channel(&reader, (&detector, &name), &fleet, arguments).await?;
             }
             if !arguments.json {
                 print_refused(&detector, &fleet, arguments.all);
             }
-            refused.extend(fleet.refused.iter().map(
+            gathered.refused.extend(fleet.refused.iter().map(
                 |one| json!({ "detector": detector, "device": one.device, "reason": one.reason }),
             ));
         }
         if arguments.json {
-            let root = reader.root().map(|root| {
-                json!({
-                    "version": root.root().version, "expires": to_rfc3339(root.root().expires_ms),
-                    "expired": root.is_expired(now_ms()),
-                })
-            });
-            let object =
-                json!({ "channels": objects, "broken": broken, "refused": refused, "root": root });
-            print(&serde_json::to_string_pretty(&object)?);
+            print(&serde_json::to_string_pretty(&gathered.to_json(&reader))?);
         } else if seen == 0 {
             print("the registry has no channel yet: `trainer publish` makes one");
         }
         Ok(())
     })
+}
+
+impl Gathered {
+    /// A channel, looked at and, but for JSON, told at once.
+    async fn channel(
+        &mut self,
+        reader: &Reader,
+        (detector, name): (&Name, &Name),
+        fleet: &Fleet,
+        arguments: &Arguments,
+    ) -> Result<()> {
+        match reader.document(detector, name).await {
+            Ok(None) => {}
+            Ok(Some((document, genuine))) => {
+                let refusal =
+                    genuine.err().map(|error| format!("{:#}", anyhow::Error::from(error)));
+                let looked = look(document, refusal, fleet);
+                if arguments.json {
+                    self.channels.push(looked.to_json()?);
+                } else {
+                    looked.print(arguments.all);
+                }
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                if !arguments.json {
+                    print(&format!("{detector}/{name}  BROKEN: {error}"));
+                }
+                self.broken.push(json!({ "detector": detector, "channel": name, "error": error }));
+            }
+        }
+        Ok(())
+    }
+
+    fn to_json(&self, reader: &Reader) -> Value {
+        let root = reader.root().map(|root| {
+            json!({
+                "version": root.root().version, "expires": to_rfc3339(root.root().expires_ms),
+                "expired": root.is_expired(now_ms()),
+            })
+        });
+        let Self { channels, broken, refused } = self;
+        json!({ "channels": channels, "broken": broken, "refused": refused, "root": root })
+    }
 }
 
 fn tell_root(reader: &Reader) {

@@ -1,7 +1,8 @@
 //! Where runs are recorded, and what the trainer says of one.
 
-use crate::place::{Missing, block_on, now_ms, open};
-use crate::{print, tell};
+use crate::output::{print, tell};
+use crate::place::{Missing, block_on, open};
+use crate::time::now_ms;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,7 +41,7 @@ pub(crate) fn tracker(registry: Option<(&Registry, &str)>) -> Result<Box<dyn Tra
     }
     let nowhere = || {
         let reason = "give --registry, or set MLFLOW_TRACKING_URI";
-        crate::data::Usage(format!("there is nowhere to keep runs: {reason}"))
+        crate::usage::Usage(format!("there is nowhere to keep runs: {reason}"))
     };
     let (registry, location) = registry.ok_or_else(nowhere)?;
     Ok(Box::new(Folder::new(Arc::clone(registry.store()), location)))

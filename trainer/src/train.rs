@@ -1,9 +1,11 @@
 //! `trainer train`: from a file to a signed module.
 
-use crate::data::{DataFile, Usage};
-use crate::place::now_ms;
+use crate::data::DataFile;
+use crate::keys;
+use crate::output::{print, tell};
+use crate::time::now_ms;
 use crate::tracking::{self, Told};
-use crate::{keys, print, tell};
+use crate::usage::Usage;
 use anyhow::{Context, Result};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};

@@ -4,11 +4,12 @@
 //! into the registry before the file is replaced: the registry decides between two who change the
 //! root at once. Run again after a crash, a verb finds its own work done.
 
-use crate::data::Usage;
 use crate::keys::{self, RoleFlag};
-use crate::place::{DAY_MS, Missing, block_on, now_ms, open};
+use crate::output::{print, tell};
+use crate::place::{Missing, block_on, open};
 use crate::table::Table;
-use crate::{print, tell};
+use crate::time::{DAY_MS, now_ms};
+use crate::usage::Usage;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use std::fs;

@@ -15,12 +15,14 @@
 
 pub mod book;
 mod episode;
+mod finding;
 pub mod outbox;
 pub mod quality;
 pub mod schedule;
 pub mod settings;
 
-pub use book::{AlertBook, Counts, Fact, Finding, Place, Saved, Taken};
+pub use book::{AlertBook, Counts, Saved, Taken};
+pub use finding::{Fact, Finding, Place};
 pub use outbox::Outbox;
 pub use quality::DeadLetterShares;
 pub use settings::{AlertSettings, Rules, SettingsError};

@@ -1,6 +1,6 @@
 //! The share of events that become dead letters, detector by detector, over the last minutes.
 
-use crate::book::Fact;
+use crate::finding::Fact;
 use std::collections::{BTreeMap, VecDeque};
 use twinge_contract::alert::AlertKind;
 use twinge_contract::verdict::Severity;

@@ -1,14 +1,10 @@
 //! What a row is read with: the parameters of the pipeline, and inputs in units of their scale.
 
+pub use crate::scaling::VALUE_MAX;
 use crate::scaling::scaled;
-use crate::steps::{larger, smaller};
 
 /// Words of an entity's state that are there for every detector: events seen, latest event time.
 pub const STATE_WORDS_COMMON: u32 = 2;
-
-/// Largest absolute value of a scaled input or feature. Beyond a million scales all values are
-/// equally far, and their squares still fit.
-pub const VALUE_MAX: f64 = 1e6;
 
 /// Words of state: events seen so far, time of the latest in milliseconds.
 pub(crate) const SEEN: usize = 0;
@@ -76,11 +72,4 @@ fn category_value(model: &Pipeline<'_>, index: usize, code: f64) -> f64 {
         Ok(place) => model.category_values[range.start + place],
         Err(_) => model.category_unseen[index],
     }
-}
-
-/// Brings a difference that may have overflowed back into range; never NaN, because neither factor
-/// of the product is and a product with zero scale of an infinite difference is taken as zero.
-#[inline]
-pub(crate) fn clamp(value: f64) -> f64 {
-    if value.is_nan() { 0.0 } else { smaller(larger(value, -VALUE_MAX), VALUE_MAX) }
 }

@@ -4,7 +4,11 @@
 //! a time, WebAssembly's engines make jumps of them. The two ways differ in nothing but speed
 //! (crates/engine/tests compares modules with native code).
 
-use crate::inputs::clamp;
+use crate::steps::{larger, smaller};
+
+/// Largest absolute value of a scaled input or feature. Beyond a million scales all values are
+/// equally far, and their squares still fit.
+pub const VALUE_MAX: f64 = 1e6;
 
 /// Centre and reciprocal scale.
 pub(crate) type Scale = [f64; 2];
@@ -13,6 +17,13 @@ pub(crate) type Scale = [f64; 2];
 #[inline]
 pub(crate) fn scaled(value: f64, [centre, scale]: Scale) -> f64 {
     clamp((value - centre) * scale)
+}
+
+/// Brings a difference that may have overflowed back into range; never NaN, because neither factor
+/// of the product is and a product with zero scale of an infinite difference is taken as zero.
+#[inline]
+pub(crate) fn clamp(value: f64) -> f64 {
+    if value.is_nan() { 0.0 } else { smaller(larger(value, -VALUE_MAX), VALUE_MAX) }
 }
 
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
@@ -48,8 +59,7 @@ mod scalar {
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod vectors {
-    use super::Scale;
-    use crate::inputs::VALUE_MAX;
+    use super::{Scale, VALUE_MAX};
     use core::arch::wasm32::{
         f64x2, f64x2_abs, f64x2_eq, f64x2_extract_lane, f64x2_lt, f64x2_mul, f64x2_pmax,
         f64x2_pmin, f64x2_splat, f64x2_sub, v128, v128_and,

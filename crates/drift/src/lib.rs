@@ -11,11 +11,15 @@
 
 pub mod baseline;
 pub mod chance;
+mod compare;
 pub mod measure;
+mod packed;
 pub mod phase;
 mod settings;
 pub mod sketch;
+mod state;
 pub mod stride;
+mod told;
 pub mod training;
 pub mod watch;
 
@@ -24,4 +28,5 @@ pub use measure::{FieldMeasures, Measure};
 pub use settings::{DriftSettings, SettingsError};
 pub use sketch::Sketch;
 pub use stride::Stride;
-pub use watch::{Against, Change, DriftWatch, Drifting, Evaluation, Mark, Observation, Subject};
+pub use told::{Against, Change, Drifting, Evaluation, Mark, Observation, Subject};
+pub use watch::DriftWatch;

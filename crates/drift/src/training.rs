@@ -5,9 +5,8 @@
 //! at several sizes, and a live window is compared with that and not with dice.
 
 use crate::baseline::ANOMALOUS;
+use crate::packed::{pack, unpack};
 use crate::phase::{self, DAY_MS, PHASES};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
 use twinge_contract::manifest::{ReferenceHistogram, SampleInfo, ScoreReference};
 
 /// Rows of the smallest blocks that are compared, how many times as many each further size has, and
@@ -533,31 +532,4 @@ fn shortened(value: f64, error: f64) -> f64 {
 fn rounded(value: f64, places: i32) -> f64 {
     let scale = libm::pow(10.0, f64::from(places));
     libm::round(value * scale) / scale
-}
-
-/// Shares as bytes in base64: 255 times the root of each, which is as exact for small shares as for
-/// large ones.
-fn pack(phases: &[Vec<f64>]) -> String {
-    let byte = |share: &f64| libm::round(libm::sqrt(share.clamp(0.0, 1.0)) * 255.0) as u8;
-    STANDARD_NO_PAD.encode(phases.iter().flatten().map(byte).collect::<Vec<u8>>())
-}
-
-/// Packed shares of `phases` phases with `bins` places each; nothing where they are not that.
-pub(crate) fn unpack(packed: &str, bins: usize, phases: usize) -> Option<Vec<Vec<f64>>> {
-    if packed.is_empty() {
-        return Some(Vec::new());
-    }
-    let bytes = STANDARD_NO_PAD.decode(packed).ok()?;
-    if bytes.len() != bins * phases {
-        return None;
-    }
-    let shares = bytes.chunks(bins).map(|bytes| {
-        let squares: Vec<f64> = bytes
-            .iter()
-            .map(|byte| f64::from(*byte) / 255.0 * (f64::from(*byte) / 255.0))
-            .collect();
-        let sum: f64 = squares.iter().sum();
-        (sum > 0.0).then(|| squares.iter().map(|share| share / sum).collect())
-    });
-    shares.collect()
 }

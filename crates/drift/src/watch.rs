@@ -6,96 +6,21 @@
 
 use crate::baseline::{Baseline, BaselineError};
 use crate::chance::{holm, share_tail};
-use crate::measure::{FieldMeasures, Measure, Test};
+use crate::measure::{Measure, Test};
 use crate::settings::DriftSettings;
 use crate::sketch::Sketch;
-use serde::{Deserialize, Serialize};
+pub use crate::state::DriftState;
+use crate::state::{Aspect, Episode, KEPT, KEPT_OF_ANCHOR, Key, Told};
+pub use crate::told::{Against, Change, Drifting, Evaluation, Mark, Observation, Subject};
 use std::collections::BTreeMap;
 use twinge_contract::category::{self, fnv1a};
 use twinge_contract::manifest::Manifest;
-
-/// What counts of a window when the next one has passed; against an anchor, whose business is slow,
-/// the eighth root of it.
-const KEPT: f64 = 0.5;
-const KEPT_OF_ANCHOR: f64 = 0.917_004_043_204_671_2;
 
 /// Share of the least effect that an alarm needs to go on.
 const GOES_ON: f64 = 0.7;
 
 /// The name under which late verdicts are told.
 const LATENCY: &str = "latency";
-
-/// What is compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Against {
-    /// What the acting module was trained on, or found on rows held back.
-    Training,
-    /// What the first module of its line was trained on.
-    Anchor,
-}
-
-impl Against {
-    /// The word for it in messages and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Training => "training",
-            Self::Anchor => "anchor",
-        }
-    }
-}
-
-/// What a field is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Subject {
-    /// An input of the module.
-    Input,
-    /// Its score.
-    Score,
-    /// Its verdicts.
-    Verdicts,
-    /// The time that verdicts take.
-    Latency,
-}
-
-impl Subject {
-    /// The word for it in messages.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Input => "input",
-            Self::Score => "score",
-            Self::Verdicts => "verdicts",
-            Self::Latency => "latency",
-        }
-    }
-}
-
-/// An event's place in its stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
-    /// Its offset.
-    pub offset: u64,
-    /// When it came in, ms since 1970.
-    pub ingested_ms: i64,
-}
-
-/// An event and what was said of it.
-#[derive(Clone, Copy, Debug)]
-pub struct Observation<'a> {
-    /// Its place.
-    pub mark: Mark,
-    /// Its own time, ms since 1970.
-    pub time_ms: Option<i64>,
-    /// The entity that it belongs to.
-    pub entity: &'a str,
-    /// Inputs in the order of the module's schema; NaN is missing.
-    pub inputs: &'a [f64],
-    /// Its score, and whether that was called anomalous; nothing where it got no such verdict.
-    pub verdict: Option<(f64, bool)>,
-    /// Whether the verdict came later than it may; nothing where that cannot be told.
-    pub is_late: Option<bool>,
-}
 
 /// A watch over a stream of one module on one partition.
 #[derive(Clone, Debug)]
@@ -112,144 +37,6 @@ struct Watched {
     is_scores: bool,
     /// Which input each field is.
     inputs: Vec<usize>,
-}
-
-/// What a watch knows; it outlives a restart.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct DriftState {
-    sketches: Vec<Sketch>,
-    /// Events of the running window, and the first of them.
-    events: u32,
-    began: Mark,
-    next_offset: u64,
-    windows: u64,
-    verdicts: Share,
-    late: Share,
-    #[serde(with = "pairs")]
-    episodes: BTreeMap<Key, Episode>,
-}
-
-/// A map as pairs: not every format has keys that are no texts.
-mod pairs {
-    use super::{BTreeMap, Episode, Key};
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(
-        episodes: &BTreeMap<Key, Episode>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        episodes.iter().collect::<Vec<_>>().serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<BTreeMap<Key, Episode>, D::Error> {
-        Ok(Vec::<(Key, Episode)>::deserialize(deserializer)?.into_iter().collect())
-    }
-}
-
-/// How many of how many, the older the less.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Share {
-    part: f64,
-    whole: f64,
-    whole_squares: f64,
-}
-
-/// One cause is one episode, whatever measures show it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct Key {
-    baseline: usize,
-    field: usize,
-    aspect: Aspect,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-enum Aspect {
-    Values,
-    Missing,
-    Latency,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Episode {
-    /// Windows in a row that crossed, or, once it is told, that did not.
-    streak: u32,
-    since: Mark,
-    told: Option<Told>,
-}
-
-/// What was told when a drift began.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Told {
-    measure: Measure,
-    value: f64,
-    expected: f64,
-}
-
-/// A drift that is told and has not ended.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Drifting {
-    /// What is compared with.
-    pub against: Against,
-    /// What the field is.
-    pub subject: Subject,
-    /// The field.
-    pub field: String,
-    /// The most telling measure when it began.
-    pub measure: Measure,
-    /// What it was.
-    pub value: f64,
-    /// What was expected.
-    pub expected: f64,
-    /// The first event of the window in which it showed.
-    pub since: Mark,
-}
-
-/// A drift that begins or ends.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Change {
-    /// Whether it begins.
-    pub begins: bool,
-    /// What is compared with.
-    pub against: Against,
-    /// What the field is.
-    pub subject: Subject,
-    /// The field.
-    pub field: String,
-    /// The most telling measure.
-    pub measure: Measure,
-    /// What it is.
-    pub value: f64,
-    /// What was expected.
-    pub expected: f64,
-    /// The least difference that is told.
-    pub least: f64,
-    /// Its probability by chance, corrected for the number of tests.
-    pub probability: f64,
-    /// Events that the window weighs.
-    pub window_events: f64,
-    /// Independent events that tell as much.
-    pub effective_events: f64,
-    /// The first event of the window in which it showed.
-    pub since: Mark,
-    /// The event at which it is told.
-    pub at: Mark,
-}
-
-/// What a window shows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Evaluation {
-    /// Fields and what they are compared with.
-    pub measures: Vec<(Against, Subject, FieldMeasures)>,
-    /// Share of verdicts that are anomalous, where there are any.
-    pub verdict_rate: Option<f64>,
-    /// Share of verdicts that are late, where that can be told.
-    pub late_share: Option<f64>,
-    /// What begins and ends.
-    pub changes: Vec<Change>,
-    /// Drifts that are told and have not ended.
-    pub active: usize,
 }
 
 /// A test that may be about an episode.
@@ -419,7 +206,7 @@ impl DriftWatch {
                     continue;
                 }
                 candidates.extend(one.tests.iter().map(|test| Candidate {
-                    key: Key { baseline: index, field, aspect: aspect(test.measure) },
+                    key: Key { baseline: index, field, aspect: Aspect::of(test.measure) },
                     test: *test,
                     events: sketch.events(),
                     effective: one.effective_events.unwrap_or_default(),
@@ -581,31 +368,5 @@ impl Watched {
             (true, 0) => Subject::Score,
             (true, _) => Subject::Verdicts,
         }
-    }
-}
-
-impl Share {
-    fn note(&mut self, counts: bool) {
-        self.part += f64::from(u8::from(counts));
-        self.whole += 1.0;
-        self.whole_squares += 1.0;
-    }
-
-    fn forget(&mut self) {
-        self.part *= KEPT;
-        self.whole *= KEPT;
-        self.whole_squares *= KEPT * KEPT;
-    }
-
-    fn share(&self) -> Option<f64> {
-        (self.whole > 0.0).then(|| self.part / self.whole)
-    }
-}
-
-fn aspect(measure: Measure) -> Aspect {
-    match measure {
-        Measure::Missing => Aspect::Missing,
-        Measure::Latency => Aspect::Latency,
-        Measure::Ks | Measure::Psi | Measure::Unseen | Measure::VerdictRate => Aspect::Values,
     }
 }

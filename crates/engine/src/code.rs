@@ -1,8 +1,8 @@
 //! The seam between calls and what runs them: all that a scorer asks of code, compiled or
 //! interpreted. Nothing here knows which of the two it is.
 
-use crate::load::Limits;
-use crate::scorer::CallError;
+use crate::error::CallError;
+use crate::limits::Limits;
 use std::fmt::Debug;
 use std::time::Duration;
 

@@ -4,8 +4,8 @@
 
 use crate::clock::{Clock, TICK};
 use crate::code::{Code, Instance, TABLE_ELEMENTS_MAX, TABLES_MAX};
-use crate::load::{Limits, LoadError};
-use crate::scorer::CallError;
+use crate::error::{CallError, LoadError};
+use crate::limits::Limits;
 use crate::settings;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

@@ -6,8 +6,8 @@
 //! a call goes on exactly where it paused, or never.
 
 use crate::code::{Code, Instance, TABLE_ELEMENTS_MAX, TABLES_MAX};
-use crate::load::{Limits, LoadError};
-use crate::scorer::CallError;
+use crate::error::{CallError, LoadError};
+use crate::limits::Limits;
 use crate::start_section;
 use std::time::{Duration, Instant};
 use twinge_contract::abi;

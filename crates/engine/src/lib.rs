@@ -17,10 +17,13 @@ mod clock;
 mod code;
 #[cfg(feature = "artefacts")]
 mod compiled;
+mod error;
 mod inspect;
 #[cfg(feature = "interpreter")]
 mod interpreted;
+mod limits;
 mod load;
+mod module;
 #[cfg(feature = "artefacts")]
 mod native;
 mod precompiled;
@@ -31,10 +34,13 @@ mod settings;
 mod start_section;
 
 pub use batch::Batch;
+pub use error::{ArtefactError, CallError, LoadError, Reason};
 pub use inspect::{InspectError, manifest};
-pub use load::{Engine, Limits, LoadError, Module, Reason, Strategy};
-pub use precompiled::{ArtefactError, Precompiled};
-pub use scorer::{Budget, CallError, Scorer};
+pub use limits::Limits;
+pub use load::{Engine, Strategy};
+pub use module::Module;
+pub use precompiled::Precompiled;
+pub use scorer::{Budget, Scorer};
 
 #[cfg(not(any(feature = "artefacts", feature = "interpreter")))]
 compile_error!(

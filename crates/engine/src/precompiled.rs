@@ -1,6 +1,8 @@
 //! Precompiled artefacts: made where a compiler is, run where none is.
 
-use crate::load::{Engine, LoadError, Module, Reason};
+use crate::error::{ArtefactError, LoadError};
+use crate::load::Engine;
+use crate::module::Module;
 #[cfg(feature = "artefacts")]
 use crate::native;
 #[cfg(feature = "artefacts")]
@@ -9,8 +11,9 @@ use crate::settings::own_identity;
 use crate::settings::{Target, config, identity_of};
 #[cfg(feature = "artefacts")]
 use std::sync::Arc;
-use thiserror::Error;
-use twinge_trust::{ArtefactIdentity, Digest, VerifiedArtefact, VerifiedModule};
+#[cfg(not(feature = "artefacts"))]
+use twinge_trust::Digest;
+use twinge_trust::{ArtefactIdentity, VerifiedArtefact, VerifiedModule};
 
 /// A module's machine code for one kind of machine. Nothing runs it before a key with the role
 /// native has signed an [`ArtefactStatement`](twinge_trust::ArtefactStatement) about it.
@@ -20,94 +23,6 @@ pub struct Precompiled {
     pub bytes: Vec<u8>,
     /// What it was compiled for.
     pub identity: ArtefactIdentity,
-}
-
-/// Why an artefact is not made or not run. What was tried is still to be had by running the module
-/// itself, where there is a compiler.
-#[derive(Debug, Error)]
-pub enum ArtefactError {
-    /// A target that nobody precompiles for.
-    #[error(
-        "nothing is precompiled for `{0}`: give x86_64-unknown-linux-gnu, \
-         aarch64-unknown-linux-gnu or armv7-unknown-linux-gnueabihf; other machines compile the \
-         module themselves"
-    )]
-    UnknownTarget(String),
-    /// This build compiles for its own machine only.
-    #[error(
-        "this program has no compiler for {0}: build it with the feature `cross` of its engine"
-    )]
-    NoCompilerFor(String),
-    /// The compiler did not do it.
-    #[error("module does not compile for {target}")]
-    Compile {
-        /// The target.
-        target: String,
-        /// Why.
-        #[source]
-        source: Reason,
-    },
-    /// This build interprets modules only.
-    #[error(
-        "this program interprets modules and runs no artefacts: give it the module alone, or run a \
-         build with the feature `artefacts` of its engine"
-    )]
-    NoRuntime,
-    /// It belongs to another module.
-    #[error(
-        "artefact was compiled from module {found}, not {wanted}: fetch the one of that module"
-    )]
-    OtherModule {
-        /// The module to be run.
-        wanted: Digest,
-        /// The module that was compiled.
-        found: Digest,
-    },
-    /// It was compiled for another kind of machine.
-    #[error(
-        "artefact is for {found}, and this machine is {wanted}: fetch the one for this target, or \
-         make it with `trainer precompile --target {wanted}`"
-    )]
-    OtherTarget {
-        /// This machine's target.
-        wanted: String,
-        /// The artefact's.
-        found: String,
-    },
-    /// It was compiled by another version of the engine.
-    #[error(
-        "artefact was made by {found}, and this program has {wanted}: run `trainer precompile` of \
-         this program's release"
-    )]
-    OtherVersion {
-        /// This engine's version.
-        wanted: String,
-        /// The artefact's.
-        found: String,
-    },
-    /// It was compiled with other settings or for other CPU features.
-    #[error(
-        "artefact was made with engine settings {found}, and this program has {wanted}: run \
-         `trainer precompile` of this program's release"
-    )]
-    OtherSettings {
-        /// The digest of this engine's settings.
-        wanted: Digest,
-        /// The artefact's.
-        found: Digest,
-    },
-    /// It is not machine code of a module at all.
-    #[error(
-        "artefact is no precompiled module, although it is signed: make it anew with `trainer \
-         precompile`, and look at what else that key has signed"
-    )]
-    NotCode,
-    /// Its code is not for this engine or this CPU.
-    #[error(
-        "artefact does not fit this engine or this CPU: run the module itself, or update the \
-         program and make the artefact anew"
-    )]
-    Refused(#[source] Reason),
 }
 
 impl Engine {

@@ -2,10 +2,11 @@
 
 use crate::batch::Batch;
 use crate::code::Instance;
-use crate::load::{Limits, LoadError, Module};
+use crate::error::{CallError, LoadError};
+use crate::limits::Limits;
+use crate::module::Module;
 use std::ops::Range;
 use std::time::{Duration, Instant};
-use thiserror::Error;
 use twinge_contract::abi::{self, Layout, Outcome, ROWS_MAX, VERDICT_CONTINUES, VERDICT_LATE};
 
 /// A module ready to score; it makes a new instance whenever it has none it can trust.
@@ -32,34 +33,6 @@ impl Budget {
             Self::Retry => limits.deadline.saturating_mul(10),
         }
     }
-}
-
-/// Why a call gave no verdicts. No state has changed.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum CallError {
-    /// The module stopped by itself.
-    #[error("module trapped: {0}")]
-    Trap(String),
-    /// The module was stopped.
-    #[error("module took longer than its deadline")]
-    Deadline,
-    /// The module has no room for the batch.
-    #[error("module has no room for {rows} rows and {states} states")]
-    Room {
-        /// Rows asked for.
-        rows: usize,
-        /// States asked for.
-        states: usize,
-    },
-    /// The module answered with an error code.
-    #[error("module answered error {0} of docs/abi.md")]
-    Code(i32),
-    /// Addresses outside memory, or sizes that contradict the manifest.
-    #[error("module placed its batch wrongly: {0}")]
-    Layout(&'static str),
-    /// A verdict that is none, or a score or contribution that is not finite.
-    #[error("module answered row {0} with what is no verdict")]
-    Verdict(usize),
 }
 
 /// An instance and what was prepared in it.

@@ -1,17 +1,17 @@
 //! A connection from its first byte to its last, as a state machine: bytes come in, bytes and
 //! jobs go out. Pure: knows no socket and no timer.
 
+mod handshake;
+mod sessions;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::amqp::error::{AmqpError, condition};
-use crate::amqp::frame::{
-    self, AMQP_HEADER, Begin, FRAME_BYTES_MAX, FRAME_BYTES_MIN, Open, Performative, RawFrame,
-    SASL_HEADER, SaslInit,
-};
+use crate::amqp::frame::{self, RawFrame};
+use crate::amqp::performative::Performative;
 use crate::context::{Context, Core, Job};
-use crate::incoming::Reply;
-use crate::mailbox::{Letter, Mailbox};
+use crate::mailbox::Mailbox;
 use crate::session::{Fault, Session};
 
 /// The highest channel a peer may use.
@@ -24,8 +24,6 @@ const PENDING_BYTES_MAX: usize = 8 << 20;
 const OUT_BYTES_MAX: usize = 1 << 20;
 /// Events are added to what is to be written up to this much.
 const OUT_BYTES_WANTED: usize = 256 << 10;
-
-const MECHANISMS: [&str; 3] = ["ANONYMOUS", "PLAIN", "MSSBCBS"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -135,29 +133,6 @@ impl Connection {
         self.peer_idle_ms.filter(|_| self.phase == Phase::Open)
     }
 
-    fn on_header(&mut self, bytes: &[u8], is_sasl_done: bool) -> usize {
-        let Some(header) = bytes.first_chunk::<8>() else { return 0 };
-        match *header {
-            SASL_HEADER if !is_sasl_done => {
-                self.context.out.extend(SASL_HEADER);
-                frame::encode_sasl_mechanisms(&MECHANISMS, &mut self.context.out);
-                self.phase = Phase::Sasl;
-            }
-            // Without SASL a peer is as one that logged in as anonymous.
-            AMQP_HEADER => {
-                self.context.out.extend(AMQP_HEADER);
-                self.phase = Phase::Opening;
-            }
-            _ => {
-                tracing::debug!(?header, "a peer spoke another protocol");
-                let expected = if is_sasl_done { AMQP_HEADER } else { SASL_HEADER };
-                self.context.out.extend(expected);
-                self.phase = Phase::Done;
-            }
-        }
-        header.len()
-    }
-
     fn on_bytes(&mut self, bytes: &[u8]) -> usize {
         match frame::split_frame(bytes) {
             Ok(None) => 0,
@@ -202,40 +177,6 @@ impl Connection {
         }
     }
 
-    fn on_sasl(&mut self, body: &[u8]) {
-        let is_welcome = match SaslInit::decode(body) {
-            Ok(init) => self.log_in(&init),
-            Err(error) => {
-                tracing::debug!(%error, "a login cannot be decoded");
-                false
-            }
-        };
-        frame::encode_sasl_outcome(is_welcome, &mut self.context.out);
-        self.phase = if is_welcome { Phase::Header { is_sasl_done: true } } else { Phase::Done };
-    }
-
-    fn log_in(&mut self, init: &SaslInit) -> bool {
-        match init.mechanism.as_str() {
-            "ANONYMOUS" | "MSSBCBS" => true,
-            "PLAIN" => {
-                let mut parts = init.response.split(|byte| *byte == 0).skip(1);
-                let mut text = || parts.next().and_then(|part| std::str::from_utf8(part).ok());
-                let (name, password) = (text(), text());
-                let is_key = self.context.core.key.is(name.unwrap_or(""), password.unwrap_or(""));
-                if is_key {
-                    self.context.access.grant_everything();
-                } else {
-                    tracing::info!("a login with a wrong key name or key was refused");
-                }
-                is_key
-            }
-            mechanism => {
-                tracing::debug!(mechanism, "a login by an unknown mechanism was refused");
-                false
-            }
-        }
-    }
-
     fn on_performative(
         &mut self,
         channel: u16,
@@ -264,27 +205,6 @@ impl Connection {
         }
     }
 
-    fn on_open(&mut self, open: &Open) {
-        self.send_open();
-        self.phase = Phase::Open;
-        if open.frame_bytes_max < FRAME_BYTES_MIN {
-            let description = format!("max-frame-size is below {FRAME_BYTES_MIN}");
-            return self.fail(AmqpError::new(condition::INVALID_FIELD, description));
-        }
-        self.context.peer_frame_bytes_max = open.frame_bytes_max.min(FRAME_BYTES_MAX) as usize;
-        self.peer_idle_ms = open.idle_ms.filter(|idle_ms| *idle_ms > 0);
-    }
-
-    fn send_open(&mut self) {
-        let open = Open {
-            container_id: "eventhubs-local".to_owned(),
-            frame_bytes_max: FRAME_BYTES_MAX,
-            channel_max: CHANNEL_MAX,
-            idle_ms: Some(IDLE_MS / 2),
-        };
-        self.context.send(0, Performative::Open(open));
-    }
-
     fn on_close(&mut self, error: Option<AmqpError>) {
         if let Some(error) = error {
             tracing::debug!(
@@ -296,119 +216,6 @@ impl Connection {
         self.sessions.clear();
         self.context.send(0, Performative::Close(None));
         self.phase = Phase::Done;
-    }
-
-    fn on_session_frame(
-        &mut self,
-        channel: u16,
-        performative: Performative,
-        payload: &[u8],
-    ) -> Result<(), Fault> {
-        if let Performative::Begin(begin) = performative {
-            return self.on_begin(channel, &begin);
-        }
-        if self.ending.contains(&channel) {
-            if matches!(performative, Performative::End(_)) {
-                self.ending.remove(&channel);
-                self.ended.insert(channel);
-            }
-            return Ok(());
-        }
-        let Some(session) = self.sessions.get_mut(&channel) else {
-            if self.ended.contains(&channel) {
-                return Ok(());
-            }
-            let description = format!("there is no session on the channel {channel}");
-            return Err(Fault::Connection(AmqpError::new(condition::NOT_ALLOWED, description)));
-        };
-        let context = &mut self.context;
-        match performative {
-            Performative::Attach(attach) => session.on_attach(*attach, context),
-            Performative::Detach(detach) => session.on_detach(&detach, context),
-            Performative::Flow(flow) => session.on_flow(&flow, context),
-            Performative::Disposition(disposition) => {
-                session.on_disposition(disposition, context);
-                Ok(())
-            }
-            Performative::Transfer(transfer) => {
-                let reply = session.on_transfer(&transfer, payload, context)?;
-                if let Some(reply) = reply {
-                    self.deliver_reply(channel, reply);
-                }
-                Ok(())
-            }
-            Performative::End(_) => {
-                self.sessions.remove(&channel);
-                self.ended.insert(channel);
-                self.context.send(channel, Performative::End(None));
-                Ok(())
-            }
-            Performative::Begin(_) | Performative::Open(_) | Performative::Close(_) => Ok(()),
-        }
-    }
-
-    fn on_begin(&mut self, channel: u16, begin: &Begin) -> Result<(), Fault> {
-        let refused = |condition, description: String| {
-            Err(Fault::Connection(AmqpError::new(condition, description)))
-        };
-        if channel > CHANNEL_MAX {
-            let description = format!("the channel {channel} is above {CHANNEL_MAX}");
-            return refused(condition::FRAMING_ERROR, description);
-        }
-        if self.sessions.contains_key(&channel) || self.ending.contains(&channel) {
-            let description = format!("the channel {channel} has a session");
-            return refused(condition::NOT_ALLOWED, description);
-        }
-        self.ended.remove(&channel);
-        let session = Session::begin(channel, begin, &mut self.context);
-        self.sessions.insert(channel, session);
-        Ok(())
-    }
-
-    /// The session of the request comes first; one that no link wants is dropped.
-    fn deliver_reply(&mut self, channel: u16, reply: Reply) {
-        let own = self.sessions.get_mut(&channel);
-        let mut reply = match own {
-            Some(session) => session.take_reply(reply, &mut self.context),
-            None => Some(reply),
-        };
-        for session in self.sessions.values_mut() {
-            if let Some(unsent) = reply.take() {
-                reply = session.take_reply(unsent, &mut self.context);
-            }
-        }
-        if reply.is_some() {
-            tracing::debug!("a request has no link for its reply");
-        }
-    }
-
-    fn on_fault(&mut self, channel: u16, fault: Fault) {
-        match fault {
-            Fault::Connection(error) => self.fail(error),
-            Fault::Session(error) => {
-                tracing::info!(
-                    channel,
-                    condition = error.condition,
-                    reason = error.description,
-                    "a session was ended"
-                );
-                self.sessions.remove(&channel);
-                self.ending.insert(channel);
-                self.context.send(channel, Performative::End(Some(error)));
-            }
-            Fault::Link(handle, error) => {
-                tracing::info!(
-                    channel,
-                    handle,
-                    condition = error.condition,
-                    reason = error.description,
-                    "a link was detached"
-                );
-                if let Some(session) = self.sessions.get_mut(&channel) {
-                    session.detach(handle, error, &mut self.context);
-                }
-            }
-        }
     }
 
     /// Ends the connection with an error, in the way of the phase it is in.
@@ -431,40 +238,6 @@ impl Connection {
             Phase::Closing | Phase::Done => {}
         }
     }
-
-    fn on_letter(&mut self, letter: Letter) {
-        let link = match &letter {
-            Letter::Appended { ticket, .. } => {
-                self.context.pending_bytes -= ticket.bytes;
-                ticket.link
-            }
-            Letter::Found { link, .. }
-            | Letter::Loaded { link, .. }
-            | Letter::Displaced { link } => *link,
-        };
-        if let Some(session) = self.sessions.get_mut(&link.channel) {
-            session.on_letter(letter, &mut self.context);
-        }
-    }
-
-    /// Lets each session send in turn; returns whether one has more at hand.
-    fn send_events(&mut self) -> bool {
-        let after = self.sessions.range(self.turn..).chain(self.sessions.range(..self.turn));
-        let channels: Vec<_> = after.map(|(channel, _)| *channel).collect();
-        let mut has_more = false;
-        for channel in channels {
-            if let Some(session) = self.sessions.get_mut(&channel)
-                && session.send_events(&mut self.context)
-            {
-                has_more = true;
-                if self.context.out.len() >= OUT_BYTES_WANTED {
-                    self.turn = channel.wrapping_add(1);
-                    break;
-                }
-            }
-        }
-        has_more
-    }
 }
 
 #[cfg(test)]
@@ -475,8 +248,9 @@ mod tests {
     use twinge_platform::{ManualClock, SimulatedDisk};
 
     use super::*;
-    use crate::amqp::frame::{
-        Attach, Begin, Flow, Role, SenderSettles, Terminus, Transfer, split_frame,
+    use crate::amqp::frame::{AMQP_HEADER, SASL_HEADER, split_frame};
+    use crate::amqp::performative::{
+        Attach, Begin, Flow, Open, Role, SenderSettles, Terminus, Transfer,
     };
     use crate::amqp::value::Value;
     use crate::directory::KeptHub;

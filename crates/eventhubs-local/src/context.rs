@@ -6,7 +6,8 @@ use std::sync::Arc;
 use twinge_platform::Clock;
 
 use crate::address::{covers, path_of};
-use crate::amqp::frame::{FRAME_BYTES_MAX, Performative};
+use crate::amqp::frame::FRAME_BYTES_MAX;
+use crate::amqp::performative::Performative;
 use crate::hub::{Hubs, Partition};
 use crate::log::FindError;
 use crate::mailbox::{Letter, LinkId, LoadError, Mailbox};

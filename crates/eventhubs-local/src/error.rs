@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use twinge_journal::JournalError;
 
-use crate::settings::PARTITIONS_MAX;
+use crate::bounds::PARTITIONS_MAX;
 
 /// Why a broker cannot serve.
 #[derive(Debug, thiserror::Error)]

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use twinge_platform::{ManualClock, SimulatedDisk};
 
-use crate::amqp::frame::{Performative, SaslInit, split_frame};
+use crate::amqp::frame::split_frame;
 use crate::amqp::message::{Request, Sections, pairs};
+use crate::amqp::performative::Performative;
+use crate::amqp::sasl::SaslInit;
 use crate::connection::Connection;
 use crate::context::Core;
 use crate::directory::KeptHub;

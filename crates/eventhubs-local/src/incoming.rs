@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::amqp::error::{AmqpError, condition};
-use crate::amqp::frame::{Attach, Transfer};
 use crate::amqp::message::Request;
+use crate::amqp::performative::{Attach, Transfer};
 use crate::context::Context;
 use crate::hub::Partition;
 use crate::mailbox::{Letter, LinkId, Ticket};

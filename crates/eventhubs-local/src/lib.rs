@@ -26,6 +26,7 @@
 
 mod address;
 mod amqp;
+mod bounds;
 mod broker;
 mod connection;
 mod context;

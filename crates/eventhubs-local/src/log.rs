@@ -1,108 +1,40 @@
 //! A partition: a log of events on a journal, written by a thread of its own in groups, with its
 //! newest events in memory. Does not know who sends and who receives.
 
+mod search;
+mod shared;
+mod stored;
+mod writer;
+
 use std::collections::VecDeque;
-use std::io;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tokio::sync::Notify;
 use twinge_journal::{Journal, JournalError};
 use twinge_platform::{Clock, Disk};
 
-use crate::record::{Batch, Event};
+use self::search::{check_range, search};
+use self::shared::{Request, Shared, Tail, lock};
+use self::stored::{
+    READ_BYTES, READ_RECORDS, RECORD_BYTES_MAX, batch_of, into_batch, journal_settings, recover,
+};
+use self::writer::Writer;
+use crate::record::Batch;
 use crate::selector::Start;
 
-/// How many bytes of the newest events are kept in memory, for receivers that keep up.
-const RECENT_BYTES: usize = 4 << 20;
+pub(crate) use self::search::FindError;
+pub(crate) use self::shared::AppendError;
+pub(crate) use self::stored::{OpenError, Retention, Summary};
+
 /// How many bytes may wait to be written before senders are told to come back later.
 const WAITING_BYTES_MAX: usize = 64 << 20;
-/// How many bytes and records are read from the journal at once.
-const READ_BYTES: usize = 1 << 20;
-const READ_RECORDS: usize = 16_384;
-/// A search walks one segment, so segments are kept smaller than the journal's default.
-const SEGMENT_BYTES_MAX: u64 = 8 << 20;
-const SEGMENTS_MIN: u64 = 8;
-/// A message of 1 MiB and what a record adds.
-const RECORD_BYTES_MAX: u32 = 2 << 20;
-/// What one append may take beyond the retention: a batch of very small events grows most.
-const JOURNAL_SLACK_BYTES: u64 = 64 << 20;
-/// How often old events are looked for.
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
-
-/// How much a partition keeps.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Retention {
-    pub(crate) bytes: u64,
-    pub(crate) age: Option<Duration>,
-}
-
-/// The state of a partition, as its properties tell it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Summary {
-    /// The first sequence number that can be read.
-    pub(crate) start: u64,
-    /// One more than the last sequence number.
-    pub(crate) end: u64,
-    pub(crate) last_offset: Option<u64>,
-    /// Milliseconds since 1970-01-01T00:00:00Z.
-    pub(crate) last_enqueued_ms: Option<i64>,
-}
-
-/// Why events were not kept.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum AppendError {
-    #[error("the partition has too much to write: try again later")]
-    Busy,
-    #[error("the disk failed or is full: see the broker's log")]
-    Failed,
-}
-
-/// Why a receiver cannot start where it wants to.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum FindError {
-    #[error("the supplied {what} {value} is invalid: the last in the partition is {last}")]
-    Beyond { what: &'static str, value: i64, last: i64 },
-    #[error("the log cannot be read")]
-    Journal(#[from] JournalError),
-}
-
-type Done = Box<dyn FnOnce(Result<(), AppendError>) + Send>;
 
 /// A partition's log. Dropping it writes what waits and ends the thread.
 pub(crate) struct Log {
     shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
-}
-
-struct Shared {
-    name: String,
-    journal: Mutex<Journal>,
-    intake: Mutex<Intake>,
-    ready: Condvar,
-    tail: Mutex<Tail>,
-    listeners: Mutex<Vec<Arc<Notify>>>,
-}
-
-#[derive(Default)]
-struct Intake {
-    waiting: Vec<Request>,
-    bytes: usize,
-    closed: bool,
-}
-
-struct Request {
-    batch: Batch,
-    done: Done,
-}
-
-/// The newest events, and the state they are part of.
-struct Tail {
-    batches: VecDeque<Arc<Batch>>,
-    bytes: usize,
-    summary: Summary,
 }
 
 impl Log {
@@ -206,47 +138,12 @@ impl Log {
                 // The next event's offset lies somewhere behind the last one's.
                 let bound = last.saturating_add(RECORD_BYTES_MAX.into());
                 check_range("offset", least, last, if last < 0 { -1 } else { bound })?;
-                self.search(|event| event.offset.cast_signed() >= least)
+                search(&mut lock(&self.shared.journal), |event| event.offset.cast_signed() >= least)
             }
-            Start::EnqueuedMs(least) => self.search(|event| event.enqueued_ms >= least),
-        }
-    }
-
-    /// The first event for which `wanted` holds, as it does for all after it; or the end.
-    fn search(&self, wanted: impl Fn(&Event<'_>) -> bool) -> Result<u64, FindError> {
-        let mut journal = lock(&self.shared.journal);
-        let end = journal.durable_end();
-        let mut firsts = vec![journal.start()];
-        while let Some(next) = firsts.last().and_then(|first| journal.next_segment(*first)) {
-            firsts.push(next);
-        }
-        // The event is in the last segment that does not begin with a wanted event.
-        let (mut low, mut high) = (0, firsts.len());
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            let batch = match firsts[middle] {
-                first if first < end => first_of(&mut journal, first)?,
-                first => Batch { first, ..Batch::default() },
-            };
-            let is_wanted = match batch.records().next() {
-                Some(record) => Event::parse(record).is_some_and(|event| wanted(&event)),
-                None => true,
-            };
-            if is_wanted { high = middle } else { low = middle + 1 }
-        }
-        let mut from = firsts[low.saturating_sub(1)];
-        while from < end {
-            let batch = batch_of(&mut journal, from)?;
-            let found = batch
-                .records()
-                .zip(from..)
-                .find(|(record, _)| Event::parse(record).is_some_and(|event| wanted(&event)));
-            match found {
-                Some((_, sequence)) => return Ok(sequence),
-                None => from = batch.end(),
+            Start::EnqueuedMs(least) => {
+                search(&mut lock(&self.shared.journal), |event| event.enqueued_ms >= least)
             }
         }
-        Ok(end)
     }
 }
 
@@ -262,254 +159,16 @@ impl Drop for Log {
     }
 }
 
-/// Why a log could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    #[error("start a thread for the log")]
-    Thread(#[source] io::Error),
-    #[error("read the last event of the log: another version of the broker wrote it")]
-    Version,
-}
-
-/// Appends and syncs until the log is dropped.
-struct Writer {
-    shared: Arc<Shared>,
-    clock: Arc<dyn Clock>,
-    retention: Retention,
-    next: Next,
-    expired_ms: u64,
-}
-
-/// What the next event gets.
-#[derive(Debug, Clone, Copy)]
-struct Next {
-    offset: u64,
-    /// No event is enqueued before the one ahead of it, whatever the clock does.
-    enqueued_ms_min: i64,
-}
-
-impl Writer {
-    fn run(&mut self) {
-        while let Some(group) = self.wait() {
-            if !group.is_empty() {
-                self.write(group);
-            }
-            self.expire();
-        }
-    }
-
-    /// Everything that waits; empty when it is only time to look for old events.
-    fn wait(&self) -> Option<Vec<Request>> {
-        let intake = lock(&self.shared.intake);
-        let idle = |intake: &mut Intake| intake.waiting.is_empty() && !intake.closed;
-        let mut intake = if self.retention.age.is_some() {
-            let waited = self.shared.ready.wait_timeout_while(intake, EXPIRY_INTERVAL, idle);
-            waited.unwrap_or_else(PoisonError::into_inner).0
-        } else {
-            let waited = self.shared.ready.wait_while(intake, idle);
-            waited.unwrap_or_else(PoisonError::into_inner)
-        };
-        if intake.closed && intake.waiting.is_empty() {
-            return None;
-        }
-        intake.bytes = 0;
-        Some(std::mem::take(&mut intake.waiting))
-    }
-
-    fn write(&mut self, mut group: Vec<Request>) {
-        let shared = Arc::clone(&self.shared);
-        let mut journal = lock(&shared.journal);
-        let now_ms = self.clock.now_ms();
-        let appended: Vec<_> =
-            group.iter_mut().map(|request| self.append(&mut journal, request, now_ms)).collect();
-        let synced = journal.sync();
-        if let Err(error) = &synced {
-            tracing::error!(partition = shared.name, %error, "events could not be kept");
-            self.recover(&mut journal);
-        }
-        let start = journal.start();
-        drop(journal);
-        let mut answers = Vec::with_capacity(group.len());
-        let mut tail = lock(&shared.tail);
-        tail.summary.start = start;
-        for (Request { batch, done }, appended) in group.into_iter().zip(appended) {
-            let is_kept = synced.is_ok() && appended;
-            if is_kept {
-                tail.push(batch);
-            }
-            answers.push((done, if is_kept { Ok(()) } else { Err(AppendError::Failed) }));
-        }
-        drop(tail);
-        for listener in lock(&shared.listeners).iter() {
-            listener.notify_one();
-        }
-        for (done, answer) in answers {
-            done(answer);
-        }
-    }
-
-    fn append(&mut self, journal: &mut Journal, request: &mut Request, now_ms: i64) -> bool {
-        let batch = &mut request.batch;
-        let enqueued_ms = self.next.enqueued_ms_min.max(now_ms);
-        let offset = batch.stamp(enqueued_ms, self.next.offset);
-        let needed_bytes = batch.bytes.len() + 16 * batch.ends.len();
-        self.make_room(journal, needed_bytes as u64);
-        match journal.append(batch.records()) {
-            Ok(sequences) => {
-                batch.first = sequences.start;
-                self.next = Next { offset, enqueued_ms_min: enqueued_ms };
-                true
-            }
-            Err(error) => {
-                tracing::error!(partition = self.shared.name, %error, "events could not be written");
-                false
-            }
-        }
-    }
-
-    /// Releases the oldest segments, so that the log never refuses an event for its size.
-    fn make_room(&self, journal: &mut Journal, needed_bytes: u64) {
-        while journal.bytes() + needed_bytes > self.retention.bytes && self.release_first(journal) {
-        }
-    }
-
-    /// Releases the oldest segment unless the last event is in it: that one remembers the offset.
-    fn release_first(&self, journal: &mut Journal) -> bool {
-        let start = journal.start();
-        let Some(next) = journal.next_segment(start).filter(|next| *next < journal.durable_end())
-        else {
-            return false;
-        };
-        if let Err(error) = journal.release(next) {
-            tracing::warn!(partition = self.shared.name, %error, "old events stay");
-        }
-        journal.start() > start
-    }
-
-    fn expire(&mut self) {
-        let now_ms = self.clock.monotonic_ms();
-        let Some(age) = self.retention.age else { return };
-        if now_ms.saturating_sub(self.expired_ms) < EXPIRY_INTERVAL.as_millis() as u64 {
-            return;
-        }
-        self.expired_ms = now_ms;
-        let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-        let oldest_ms = self.clock.now_ms().saturating_sub(age_ms);
-        let mut journal = lock(&self.shared.journal);
-        while is_next_older(&mut journal, oldest_ms) && self.release_first(&mut journal) {}
-        let start = journal.start();
-        drop(journal);
-        lock(&self.shared.tail).summary.start = start;
-    }
-
-    /// After a failed sync only the journal knows which events it has.
-    fn recover(&mut self, journal: &mut Journal) {
-        let mut tail = lock(&self.shared.tail);
-        tail.batches.clear();
-        tail.bytes = 0;
-        match recover(journal) {
-            // Offsets may skip, but must not be given twice.
-            Ok((summary, next)) => {
-                tail.summary = summary;
-                self.next.offset = self.next.offset.max(next.offset);
-            }
-            Err(error) => {
-                tail.summary.end = journal.durable_end();
-                tracing::error!(partition = self.shared.name, %error, "the log cannot be read");
-            }
-        }
-    }
-}
-
-impl Tail {
-    fn push(&mut self, batch: Batch) {
-        let last = batch.end().checked_sub(1).and_then(|last| batch.record(last));
-        if let Some(event) = last.and_then(Event::parse) {
-            self.summary.last_offset = Some(event.offset);
-            self.summary.last_enqueued_ms = Some(event.enqueued_ms);
-        }
-        self.summary.end = batch.end();
-        self.bytes += batch.bytes.len();
-        self.batches.push_back(Arc::new(batch));
-        while self.bytes > RECENT_BYTES
-            && let Some(oldest) = self.batches.pop_front()
-        {
-            self.bytes -= oldest.bytes.len();
-        }
-    }
-}
-
-fn journal_settings(retention: Retention) -> twinge_journal::Settings {
-    twinge_journal::Settings {
-        segment_bytes: (retention.bytes / SEGMENTS_MIN).min(SEGMENT_BYTES_MAX),
-        record_bytes_max: RECORD_BYTES_MAX,
-        total_bytes_max: retention.bytes.saturating_add(JOURNAL_SLACK_BYTES),
-    }
-}
-
-fn recover(journal: &mut Journal) -> Result<(Summary, Next), OpenError> {
-    let (start, end) = (journal.start(), journal.durable_end());
-    let mut summary = Summary { start, end, last_offset: None, last_enqueued_ms: None };
-    if start == end {
-        return Ok((summary, Next { offset: 0, enqueued_ms_min: i64::MIN }));
-    }
-    let records = journal.read(end - 1, 1, 0)?;
-    let record = records.first().map(|record| record.bytes.as_slice()).unwrap_or_default();
-    let event = Event::parse(record).ok_or(OpenError::Version)?;
-    summary.last_offset = Some(event.offset);
-    summary.last_enqueued_ms = Some(event.enqueued_ms);
-    let offset = event.offset + record.len() as u64;
-    Ok((summary, Next { offset, enqueued_ms_min: event.enqueued_ms }))
-}
-
-/// Whether every event of the first segment is older than this.
-fn is_next_older(journal: &mut Journal, oldest_ms: i64) -> bool {
-    let end = journal.durable_end();
-    let next = journal.next_segment(journal.start()).filter(|next| *next < end);
-    let batch = next.and_then(|next| first_of(journal, next).ok());
-    let event = batch.as_ref().and_then(|batch| Event::parse(batch.records().next()?));
-    event.is_some_and(|event| event.enqueued_ms < oldest_ms)
-}
-
-fn first_of(journal: &mut Journal, from: u64) -> Result<Batch, JournalError> {
-    Ok(into_batch(from, &journal.read(from, 1, 0)?))
-}
-
-fn batch_of(journal: &mut Journal, from: u64) -> Result<Batch, JournalError> {
-    Ok(into_batch(from, &journal.read(from, READ_RECORDS, READ_BYTES)?))
-}
-
-fn into_batch(first: u64, records: &[twinge_journal::Record]) -> Batch {
-    let mut batch = Batch { first, ..Batch::default() };
-    for record in records {
-        batch.push_record(&record.bytes);
-    }
-    batch
-}
-
-/// One behind the last is where a receiver waits; further on belongs to another log.
-fn check_range(what: &'static str, least: i64, last: i64, bound: i64) -> Result<(), FindError> {
-    if least > bound.saturating_add(1) {
-        return Err(FindError::Beyond { what, value: least, last });
-    }
-    Ok(())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is behind these locks is consistent between calls, whatever happened to a thread.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
+    use std::time::Duration;
 
     use proptest::prelude::*;
     use twinge_platform::{ManualClock, SimulatedDisk};
 
     use super::*;
+    use crate::record::Event;
 
     const DIRECTORY: &str = "/hub/0";
     const SMALL: Retention = Retention { bytes: 64 << 10, age: None };

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::amqp::error::{AmqpError, condition};
-use crate::amqp::frame::{DeliveryHead, Flow, TRANSFER_HEAD_BYTES, encode_transfer};
+use crate::amqp::performative::{DeliveryHead, Flow, TRANSFER_HEAD_BYTES, encode_transfer};
 use crate::context::{Context, Job};
 use crate::hub::Claim;
 use crate::mailbox::{LinkId, LoadError};

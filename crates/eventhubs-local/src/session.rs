@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::address::{Node, path_of};
 use crate::amqp::error::{AmqpError, condition};
-use crate::amqp::frame::{
+use crate::amqp::performative::{
     Attach, Begin, Detach, Disposition, Flow, Performative, Role, SenderSettles, Terminus,
     Transfer, accepted, rejected,
 };

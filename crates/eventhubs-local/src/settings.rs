@@ -4,12 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::bounds::{PARTITIONS_MAX, RETENTION_BYTES_MIN};
 use crate::error::BrokerError;
 
-/// The most partitions a hub may have: as in the dedicated tier of Event Hubs.
-pub(crate) const PARTITIONS_MAX: u16 = 1_024;
-/// The least a partition may keep, in bytes: a few segments of a few of the largest messages.
-pub(crate) const RETENTION_BYTES_MIN: u64 = 32 << 20;
 const NAME_BYTES_MAX: usize = 256;
 
 /// The name of the key that every Event Hubs namespace has at first.

@@ -6,7 +6,6 @@ use crate::error::{ROWS_MIN, TrainError, too_few};
 use crate::features::{PipelineParts, lay_out};
 use crate::plan::Plan;
 use crate::random::Random;
-use crate::reference::category_counts;
 use crate::scale::centre_and_scale;
 use crate::table::Table;
 use ndarray::{Array2, Axis};
@@ -100,7 +99,7 @@ impl Prepared {
             }
         }
         for column in &table.categorical {
-            self.scale_categories(category_counts(column, &self.fit));
+            self.scale_categories(column.counts(&self.fit));
         }
         Ok(())
     }

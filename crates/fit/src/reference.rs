@@ -1,7 +1,7 @@
 //! What inputs, scores and verdicts looked like in training, for drift to be measured against.
 
 use crate::assess::Scored;
-use crate::table::{CategoryColumn, Table};
+use crate::table::Table;
 use twinge_contract::manifest::{AnchorReference, DriftReference, Manifest, ReferenceHistogram};
 use twinge_drift::training::{Column, Row, reference, scores};
 
@@ -72,21 +72,4 @@ fn places(table: &Table) -> Vec<u32> {
 
 fn time_ms(table: &Table, row: usize) -> f64 {
     if table.schema.time.is_some() { table.times_ms[row] } else { f64::NAN }
-}
-
-/// Categories with their number of rows, most frequent first, equal ones by text.
-pub fn category_counts<'a>(column: &'a CategoryColumn, rows: &[u32]) -> Vec<(&'a str, usize)> {
-    let mut counts = vec![0usize; column.names.len()];
-    for category in rows.iter().filter_map(|row| column.rows[*row as usize]) {
-        counts[category as usize] += 1;
-    }
-    let mut named: Vec<_> = column
-        .names
-        .iter()
-        .map(String::as_str)
-        .zip(counts)
-        .filter(|(_, count)| *count > 0)
-        .collect();
-    named.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-    named
 }

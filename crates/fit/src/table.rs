@@ -50,6 +50,25 @@ pub struct CategoryColumn {
     pub names: Vec<String>,
 }
 
+impl CategoryColumn {
+    /// Categories with their number among `rows`, most frequent first, equal ones by text.
+    pub fn counts(&self, rows: &[u32]) -> Vec<(&str, usize)> {
+        let mut counts = vec![0usize; self.names.len()];
+        for category in rows.iter().filter_map(|row| self.rows[*row as usize]) {
+            counts[category as usize] += 1;
+        }
+        let mut named: Vec<_> = self
+            .names
+            .iter()
+            .map(String::as_str)
+            .zip(counts)
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        named.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+        named
+    }
+}
+
 impl Table {
     /// Reads all rows; the first row that cannot be read is an error.
     pub fn read<R: Read>(

@@ -43,6 +43,13 @@ pub enum AnomalyKind {
     Flood,
 }
 
+impl World {
+    /// The kinds of anomaly that can occur in this world.
+    pub fn anomaly_kinds(self) -> impl Iterator<Item = AnomalyKind> {
+        AnomalyKind::ALL.into_iter().filter(move |kind| kind.world() == self)
+    }
+}
+
 impl AnomalyKind {
     /// Every kind of every world.
     pub const ALL: [Self; 11] = [

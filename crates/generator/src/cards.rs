@@ -4,16 +4,7 @@
 use crate::anomaly::Step;
 use crate::arrivals::Arrival;
 use crate::random::{Purpose, Random, round};
-use crate::{AnomalyKind, Field, Value};
-
-pub(crate) const FIELDS: &[Field] = &[
-    Field::numeric("amount", "what was paid, in the card's own currency"),
-    Field::numeric("distance_km", "from the card's home to the merchant; 0 if online"),
-    Field::numeric("merchant_risk", "the acquirer's risk score of the merchant, 0 to 100"),
-    Field::categorical("category", "what the merchant sells, one of 12"),
-    Field::categorical("country", "where the merchant is, one of 15 ISO 3166 codes"),
-    Field::categorical("channel", "chip, contactless, online or atm"),
-];
+use crate::{AnomalyKind, Value};
 
 #[derive(Clone, Copy, Debug)]
 struct Category {

@@ -4,17 +4,7 @@
 use crate::anomaly::Step;
 use crate::arrivals::Arrival;
 use crate::random::{Purpose, Random, round};
-use crate::{AnomalyKind, Field, Value};
-
-pub(crate) const FIELDS: &[Field] = &[
-    Field::numeric("duration_s", "from the first packet to the last"),
-    Field::numeric("bytes_out", "sent by the source"),
-    Field::numeric("bytes_in", "received by the source"),
-    Field::numeric("packets", "in both directions"),
-    Field::numeric("distinct_ports", "destination ports the source used in this flow record"),
-    Field::categorical("protocol", "tcp, udp or icmp"),
-    Field::categorical("service", "http, https, dns, ssh, smtp, ntp or other"),
-];
+use crate::{AnomalyKind, Value};
 
 /// A service with the medians of its flows.
 #[derive(Clone, Copy, Debug)]

@@ -24,6 +24,7 @@ mod anomaly;
 mod arrivals;
 mod cards;
 mod event;
+mod field;
 mod flows;
 mod params;
 mod planter;
@@ -35,8 +36,9 @@ mod world;
 
 pub use anomaly::{Anomaly, AnomalyKind, UnknownAnomalyKind};
 pub use event::{Event, Value, csv_header};
+pub use field::{Field, FieldKind};
 pub use params::{MAX_ENTITIES, Params, ParamsError, ValidParams};
 pub use planter::{InjectError, MAX_INJECTIONS};
 pub use shift::Shift;
 pub use stream::Stream;
-pub use world::{Field, FieldKind, UnknownWorld, World};
+pub use world::{UnknownWorld, World};

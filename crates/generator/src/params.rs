@@ -1,6 +1,6 @@
 //! What a caller may ask of a stream, and the check that makes it safe to use.
 
-use crate::{Shift, Stream, World};
+use crate::{Shift, World};
 
 /// The most entities a stream can have: their addresses must fit into `10.0.0.0/8`.
 pub const MAX_ENTITIES: u32 = 10_000_000;
@@ -87,11 +87,6 @@ impl ValidParams {
     /// The checked values.
     pub fn params(&self) -> &Params {
         &self.0
-    }
-
-    /// A new stream from its first event on.
-    pub fn stream(&self) -> Stream {
-        Stream::new(&self.0)
     }
 }
 

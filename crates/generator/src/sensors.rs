@@ -8,15 +8,7 @@ use std::collections::BTreeMap;
 use crate::anomaly::Step;
 use crate::arrivals::{Arrival, day_part};
 use crate::random::{Purpose, Random, round};
-use crate::{AnomalyKind, Field, Value};
-
-pub(crate) const FIELDS: &[Field] = &[
-    Field::numeric("temperature_c", "of the housing: a daily cycle, the load and slow noise"),
-    Field::numeric("vibration_mm_s", "root mean square velocity; rises with the load"),
-    Field::numeric("pressure_kpa", "in the line, with slow noise"),
-    Field::numeric("current_a", "of the motor; rises with the load"),
-    Field::categorical("mode", "idle, run or boost; sets the load"),
-];
+use crate::{AnomalyKind, Value};
 
 /// A mode and the load it sets, from 0 to 1.
 type Mode = (&'static str, f64);

@@ -7,7 +7,7 @@ use crate::flows::Flows;
 use crate::planter::Planter;
 use crate::random::{Purpose, Random};
 use crate::sensors::Sensors;
-use crate::{Anomaly, AnomalyKind, Event, InjectError, Params, Shift, Value, World};
+use crate::{Anomaly, AnomalyKind, Event, InjectError, Params, Shift, ValidParams, Value, World};
 
 /// An endless iterator over events, in the order of event time. Memory grows with the number of
 /// entities, not with the number of events.
@@ -30,6 +30,13 @@ enum Behaviour {
     Cards(Cards),
     Sensors(Sensors),
     Flows(Flows),
+}
+
+impl ValidParams {
+    /// A new stream from its first event on.
+    pub fn stream(&self) -> Stream {
+        Stream::new(self.params())
+    }
 }
 
 impl Stream {

@@ -1,9 +1,7 @@
-//! The three worlds and what their events carry; how the values come about is not known here.
+//! The three worlds by name; what their events carry is not known here.
 
 use std::fmt;
 use std::str::FromStr;
-
-use crate::{AnomalyKind, cards, flows, sensors};
 
 /// What a stream is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,26 +12,6 @@ pub enum World {
     Sensors,
     /// Network flows; the entity is the address that opened the flow.
     Flows,
-}
-
-/// One feature of a world's events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Field {
-    /// The column and JSON member name; a unit comes last in it.
-    pub name: &'static str,
-    /// Whether its values are numbers or words.
-    pub kind: FieldKind,
-    /// What it means, in one line.
-    pub doc: &'static str,
-}
-
-/// Whether a field holds numbers or words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FieldKind {
-    /// Numbers.
-    Numeric,
-    /// Words out of a short list.
-    Categorical,
 }
 
 impl World {
@@ -49,15 +27,6 @@ impl World {
         }
     }
 
-    /// The features of an event, in the order of [`Event::values`](crate::Event::values).
-    pub const fn fields(self) -> &'static [Field] {
-        match self {
-            Self::Cards => cards::FIELDS,
-            Self::Sensors => sensors::FIELDS,
-            Self::Flows => flows::FIELDS,
-        }
-    }
-
     /// The name of the field that tells whose event it is.
     pub const fn entity_field(self) -> &'static str {
         match self {
@@ -70,11 +39,6 @@ impl World {
     /// The name of the field that holds the event time.
     pub const fn time_field(self) -> &'static str {
         "time"
-    }
-
-    /// The kinds of anomaly that can occur in this world.
-    pub fn anomaly_kinds(self) -> impl Iterator<Item = AnomalyKind> {
-        AnomalyKind::ALL.into_iter().filter(move |kind| kind.world() == self)
     }
 
     /// The name of the entity with this index, such as `card-000017`.
@@ -109,13 +73,3 @@ impl FromStr for World {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("find a world named \"{0}\": say cards, sensors or flows")]
 pub struct UnknownWorld(String);
-
-impl Field {
-    pub(crate) const fn numeric(name: &'static str, doc: &'static str) -> Self {
-        Self { name, kind: FieldKind::Numeric, doc }
-    }
-
-    pub(crate) const fn categorical(name: &'static str, doc: &'static str) -> Self {
-        Self { name, kind: FieldKind::Categorical, doc }
-    }
-}

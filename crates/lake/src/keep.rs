@@ -2,7 +2,8 @@
 
 use crate::columns::Fields;
 use crate::error::LakeError;
-use crate::lake::{FileFacts, Lake, digest, manifest};
+use crate::facts::FileFacts;
+use crate::lake::{Lake, digest, manifest};
 use crate::listing::{Compaction, Expired, FORMAT};
 use crate::parquet_file::{FileReader, FileWriter};
 use std::collections::BTreeMap;

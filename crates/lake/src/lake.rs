@@ -1,10 +1,11 @@
 //! A lake and what is in it.
 
 use crate::error::LakeError;
+use crate::facts::FileFacts;
 use crate::listing::{Compaction, Entry, Expired};
 use crate::parquet_file::{Rows, read_rows};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,39 +15,6 @@ use twinge_registry::{Etag, Store, StoreError, StorePath};
 #[derive(Clone, Debug)]
 pub struct Lake {
     store: Arc<dyn Store>,
-}
-
-/// A file of the lake.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileFacts {
-    /// Where it lies.
-    pub path: String,
-    /// Its rows.
-    pub rows: u64,
-    /// Its size.
-    pub bytes: u64,
-    /// Its SHA-256.
-    pub digest: String,
-    /// The earliest time of a row, milliseconds since 1970.
-    pub first_ms: i64,
-    /// The latest.
-    pub last_ms: i64,
-}
-
-impl FileFacts {
-    /// The day it lies under, as 2026-01-31.
-    pub fn date(&self) -> &str {
-        self.part("date=")
-    }
-
-    /// The hour it lies under, as 07.
-    pub fn hour(&self) -> &str {
-        self.part("hour=")
-    }
-
-    fn part(&self, name: &str) -> &str {
-        self.path.split('/').find_map(|part| part.strip_prefix(name)).unwrap_or_default()
-    }
 }
 
 /// A span of time, its end not included.

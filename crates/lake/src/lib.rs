@@ -24,6 +24,7 @@
 pub mod columns;
 pub mod dataset;
 mod error;
+mod facts;
 pub mod keep;
 pub mod labels;
 mod lake;
@@ -36,7 +37,8 @@ mod writer;
 pub use columns::{Fields, Place, Row};
 pub use dataset::Dataset;
 pub use error::LakeError;
-pub use lake::{FileFacts, Lake, Range, digest};
+pub use facts::FileFacts;
+pub use lake::{Lake, Range, digest};
 pub use listing::Entry;
 pub use parquet_file::{Rows, is_parquet, parquet_to_ndjson, read_rows};
 pub use writer::{Settings, Writer};

@@ -1,7 +1,7 @@
 //! The manifest: which files are whole and count.
 
 use crate::columns::Place;
-use crate::lake::FileFacts;
+use crate::facts::FileFacts;
 use serde::{Deserialize, Serialize};
 
 /// The format of entries that this version writes.

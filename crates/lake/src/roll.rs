@@ -2,7 +2,8 @@
 
 use crate::columns::{Fields, day_and_hour};
 use crate::error::LakeError;
-use crate::lake::{FileFacts, digest};
+use crate::facts::FileFacts;
+use crate::lake::digest;
 use crate::listing::Made;
 use crate::parquet_file::FileWriter;
 use arrow_array::cast::AsArray;

@@ -54,6 +54,13 @@ impl fmt::Display for Endpoint {
     }
 }
 
+impl Settings {
+    /// Whether a device can be polled by this.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        Device::of(self).map(|_device| ())
+    }
+}
+
 impl Device {
     pub(crate) fn of(settings: &Settings) -> Result<Self, SettingsError> {
         let endpoint = Endpoint::of(settings)?;

@@ -1,7 +1,6 @@
 //! What a user says of a device, as it stands in a configuration file. Whether it can be done is
 //! found out by [`Settings::check`], which names the key that cannot.
 
-use crate::device::Device;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -166,13 +165,6 @@ pub struct SettingsError {
 impl SettingsError {
     pub(crate) fn new(key: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { key: key.into(), reason: reason.into() }
-    }
-}
-
-impl Settings {
-    /// Whether a device can be polled by this.
-    pub fn check(&self) -> Result<(), SettingsError> {
-        Device::of(self).map(|_device| ())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use tokio_util::bytes::{Bytes, BytesMut};
 
-use crate::publisher::{Options, Outgoing};
+use crate::outgoing::{Options, Outgoing};
 use crate::settings::Version;
 use crate::wire::{Decoder, Packet, PublishPacket};
 

@@ -21,6 +21,7 @@ pub mod fuzzing;
 mod inbox;
 pub mod iothub;
 mod link;
+mod outgoing;
 mod publisher;
 mod pulse;
 mod session;
@@ -33,7 +34,8 @@ mod wire;
 
 pub use driver::{Driver, connect, connect_with};
 pub use inbox::{Acknowledger, Message, Messages, QoS, Receipt};
-pub use publisher::{Options, Outgoing, PublishError, Publisher};
+pub use outgoing::{Options, Outgoing};
+pub use publisher::{PublishError, Publisher};
 pub use settings::{Password, PasswordError, Passwords, Secret, Settings, SettingsError, Version};
 pub use status::{Counts, Monitor, Refusal, Status};
 pub use tokio_util::bytes::Bytes;

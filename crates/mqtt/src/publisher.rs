@@ -5,36 +5,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::bytes::Bytes;
 
 use crate::inbox::QoS;
+use crate::outgoing::{Options, Outgoing};
 use crate::settings::{STRING_BYTES_MAX, Version};
 use crate::status::Monitor;
 use crate::wire::PublishPacket;
 
 /// The largest packet that MQTT can carry, without its fixed header, in bytes.
 const REMAINING_BYTES_MAX: usize = 268_435_455;
-
-/// How to publish a message.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Options {
-    /// How firmly to deliver it.
-    pub qos: QoS,
-    /// Keep it at the broker as the topic's last known value.
-    pub retain: bool,
-    /// What the payload is, as a media type. MQTT 5; left out in 3.1.1.
-    pub content_type: Option<String>,
-    /// Names and values to send along. MQTT 5; left out in 3.1.1.
-    pub user_properties: Vec<(String, String)>,
-}
-
-/// A message to publish.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Outgoing {
-    /// The topic, without wildcards.
-    pub topic: String,
-    /// What to publish.
-    pub payload: Bytes,
-    /// How to publish it.
-    pub options: Options,
-}
 
 /// Why a message was not published.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

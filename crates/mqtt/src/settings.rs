@@ -129,17 +129,7 @@ impl Settings {
         Self { broker: broker.into(), client_id: client_id.into(), ..Self::default() }
     }
 
-    /// Checks each setting, and that the files named are there and can be used.
-    ///
-    /// # Errors
-    /// The first setting that cannot be used.
-    pub fn check(&self) -> Result<(), SettingsError> {
-        self.check_values()?;
-        self.check_secrets()?;
-        crate::tls::config(self).map(drop)
-    }
-
-    fn check_values(&self) -> Result<(), SettingsError> {
+    pub(crate) fn check_values(&self) -> Result<(), SettingsError> {
         Endpoint::parse(&self.broker)?;
         check_string("client_id", &self.client_id)?;
         if self.client_id.is_empty() {
@@ -170,7 +160,7 @@ impl Settings {
         Ok(())
     }
 
-    fn check_secrets(&self) -> Result<(), SettingsError> {
+    pub(crate) fn check_secrets(&self) -> Result<(), SettingsError> {
         let key = match (&self.password_file, &self.password_env) {
             (None, None) => return Ok(()),
             (Some(_), Some(_)) => {

@@ -1,5 +1,6 @@
 //! The TLS configuration of a connection, from the files that the settings name. It is made anew
-//! for each connection, so that renewed certificates are picked up. Knows no socket.
+//! for each connection, so that renewed certificates are picked up. Knows no socket. Settings are
+//! checked here as a whole, since this is what they come to.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,18 @@ const SYSTEM_ROOTS: [&str; 5] = [
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
+
+impl Settings {
+    /// Checks each setting, and that the files named are there and can be used.
+    ///
+    /// # Errors
+    /// The first setting that cannot be used.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        self.check_values()?;
+        self.check_secrets()?;
+        config(self).map(drop)
+    }
+}
 
 /// The configuration for a broker with TLS, or none for one without.
 pub(crate) fn config(settings: &Settings) -> Result<Option<Arc<ClientConfig>>, SettingsError> {

@@ -2,12 +2,18 @@
 //! the same seed and calls give the same bytes. Does not model time, permissions or empty
 //! directories.
 
+mod content;
+mod random;
+mod state;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::content::Content;
+use self::random::below;
+use self::state::{State, Trouble};
 use crate::disk::{Disk, DiskFile, DiskLock};
 
 /// A disk in memory for tests. Clones are handles to the same disk.
@@ -325,159 +331,6 @@ impl DiskFile for SimulatedFile {
         buffer[..count].copy_from_slice(&bytes[start..start + count]);
         Ok(count)
     }
-}
-
-#[derive(Debug)]
-struct State {
-    names: BTreeMap<PathBuf, u64>,
-    contents: BTreeMap<u64, Content>,
-    next_id: u64,
-    capacity_bytes: u64,
-    read_only: bool,
-    operations: u64,
-    fail_at: Option<u64>,
-    cut_at: Option<u64>,
-    locked: BTreeSet<PathBuf>,
-    crashes: u64,
-    random: u64,
-}
-
-/// What keeps an operation from being done.
-#[derive(Clone, Copy, Debug)]
-enum Trouble {
-    /// It was chosen to fail.
-    Failed,
-    /// The power goes in the middle of it.
-    Cut,
-    /// The power is off.
-    Off,
-}
-
-impl Trouble {
-    fn error(self) -> io::Error {
-        io::Error::other(match self {
-            Self::Failed => "the simulator failed this operation",
-            Self::Cut | Self::Off => "the simulator cut the power",
-        })
-    }
-}
-
-impl State {
-    fn count(&mut self) -> Result<(), Trouble> {
-        let now = self.operations;
-        self.operations += 1;
-        match self.cut_at {
-            Some(at) if at < now => return Err(Trouble::Off),
-            Some(at) if at == now => return Err(Trouble::Cut),
-            _ => {}
-        }
-        let failed = self.fail_at.take_if(|at| *at == now).is_some();
-        if failed { Err(Trouble::Failed) } else { Ok(()) }
-    }
-
-    fn writable(&self) -> io::Result<()> {
-        if self.read_only { Err(ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
-    }
-
-    /// A file that replaces another stands beside it until the rename, so it needs its own room.
-    fn fits(&self, bytes: usize) -> io::Result<()> {
-        if bytes as u64 > self.room() { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
-    }
-
-    fn room(&self) -> u64 {
-        self.capacity_bytes.saturating_sub(self.used_bytes())
-    }
-
-    fn used_bytes(&self) -> u64 {
-        self.contents.values().map(|content| content.bytes.len() as u64).sum()
-    }
-
-    /// Puts a durable file with these bytes in place of whatever has the name.
-    fn put(&mut self, path: &Path, bytes: &[u8]) -> u64 {
-        self.forget(path);
-        let id = self.next_id;
-        self.next_id += 1;
-        let content = Content {
-            bytes: bytes.to_vec(),
-            synced: bytes.len(),
-            cut: Vec::new(),
-            lost: Vec::new(),
-        };
-        self.contents.insert(id, content);
-        self.names.insert(path.to_owned(), id);
-        id
-    }
-
-    fn forget(&mut self, path: &Path) {
-        if let Some(id) = self.names.remove(path) {
-            self.contents.remove(&id);
-        }
-    }
-}
-
-/// A file's bytes as programs see them, and what the platters have.
-#[derive(Debug)]
-struct Content {
-    bytes: Vec<u8>,
-    /// How many of the first bytes are durable.
-    synced: usize,
-    /// Bytes after `synced` that are still on the platters: truncated since the last sync.
-    cut: Vec<u8>,
-    /// Bytes that a failed sync was for and no later one will write: the system believes that they
-    /// are on the platters, where there are zeros.
-    lost: Vec<Range<usize>>,
-}
-
-impl Content {
-    fn sync(&mut self) {
-        self.synced = self.bytes.len();
-        self.cut.clear();
-    }
-
-    fn lose_unsynced(&mut self) {
-        if self.synced < self.bytes.len() {
-            self.lost.push(self.synced..self.bytes.len());
-        }
-    }
-
-    fn truncate(&mut self, len: usize) {
-        self.lost.retain(|lost| lost.start < len);
-        for lost in &mut self.lost {
-            lost.end = lost.end.min(len);
-        }
-        if len < self.synced {
-            self.cut.splice(0..0, self.bytes[len..self.synced].iter().copied());
-            self.synced = len;
-        }
-        self.bytes.truncate(len);
-    }
-
-    fn lose_power(&mut self, random: &mut u64) {
-        if !self.cut.is_empty() && below(random, 1) == 0 {
-            self.bytes.truncate(self.synced);
-            self.bytes.append(&mut self.cut);
-        } else {
-            let unsynced = self.bytes.len() - self.synced;
-            self.bytes.truncate(self.synced + below(random, unsynced));
-            for lost in std::mem::take(&mut self.lost) {
-                let end = lost.end.min(self.bytes.len());
-                self.bytes[lost.start.min(end)..end].fill(0);
-            }
-        }
-        self.lost.clear();
-        self.sync();
-    }
-}
-
-/// A number from 0 to `most`, both included, by `SplitMix64`
-/// (<https://doi.org/10.1145/2660193.2660195>). Its slight bias does not matter here.
-fn below(random: &mut u64, most: usize) -> usize {
-    *random = random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mut mixed = *random;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^= mixed >> 31;
-    (mixed % (most as u64 + 1)) as usize
 }
 
 #[cfg(test)]

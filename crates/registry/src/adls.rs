@@ -12,7 +12,9 @@
 
 mod answer;
 mod credential;
+mod error;
 mod http;
+mod login;
 mod sas;
 mod settings;
 
@@ -26,7 +28,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use object_store::azure::{AzureAuthorizer, MicrosoftAzure};
 use object_store::client::{
-    ClientOptions, HttpClient, HttpConnector, HttpError, HttpRequest, HttpRequestBody, HttpResponse,
+    ClientOptions, HttpClient, HttpConnector, HttpRequest, HttpRequestBody, HttpResponse,
 };
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::path::Path;
@@ -35,7 +37,7 @@ use object_store::{
     PutMode, PutOptions, PutPayload, UpdateVersion,
 };
 
-use self::answer::{AnswersAreErrors, Trouble};
+use self::answer::{AnswersAreErrors, Trouble, failed};
 use crate::store::{check_prefix, check_size};
 use crate::{
     Etag, METADATA_KEYS_MAX, Metadata, OBJECT_BYTES_MAX, Object, Retrying, Store, StoreError,
@@ -43,8 +45,9 @@ use crate::{
 };
 
 pub use credential::{AdlsCredential, Secret};
+pub use error::AdlsError;
 pub use sas::{SAS_LIFETIME_MS_MAX, SasError, SasGrant, SasIssuer, SasPeriod};
-pub use settings::{AdlsError, AdlsSettings};
+pub use settings::AdlsSettings;
 
 /// How long a request may take, beside the time for its bytes.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -164,7 +167,7 @@ impl Container {
         let client_failed = |source| AdlsError::Client { source: Box::new(source) };
         let http = AnswersAreErrors.connect(&options).map_err(client_failed)?;
         Ok(Self {
-            blobs: credential::client(settings, &options)?,
+            blobs: login::client(settings, &options)?,
             http,
             account: settings.account().to_owned(),
             endpoint: settings.endpoint().to_owned(),
@@ -342,10 +345,6 @@ impl Store for Container {
             outcome => outcome.map_err(|trouble| trouble.into_error("delete", path.as_str())),
         }
     }
-}
-
-fn failed(error: HttpError) -> object_store::Error {
-    object_store::Error::Generic { store: "MicrosoftAzure", source: Box::new(error) }
 }
 
 /// What an answer brings, up to the piece with which it is more than `bytes_max` bytes: the length

@@ -13,7 +13,7 @@ use twinge_trust::{
     VerifiedArtefact, VerifiedModule,
 };
 
-use crate::registry::{Decision, overwrite};
+use crate::settle::{Decision, overwrite};
 use crate::{
     ARTEFACT_BYTES_MAX, DOCUMENT_BYTES_MAX, Object, Registry, RegistryError, StoreError, StorePath,
 };

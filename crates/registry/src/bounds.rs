@@ -18,3 +18,6 @@ pub const ARTEFACT_BYTES_MAX: u64 = OBJECT_BYTES_MAX;
 
 /// Largest report of a device, in bytes; its enrolment is part of it.
 pub const REPORT_BYTES_MAX: usize = 1024 * 1024;
+
+/// How often an operation starts over because somebody else wrote first.
+pub const WRITE_ATTEMPTS_MAX: u32 = 8;

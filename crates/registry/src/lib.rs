@@ -21,12 +21,14 @@
 #[cfg(feature = "adls")]
 mod adls;
 mod artefacts;
+mod author;
 mod bounds;
 mod channel;
 #[cfg(any(test, feature = "contract-suite"))]
 #[doc(hidden)]
 pub mod contract_suite;
 mod directory;
+mod error;
 #[cfg(any(test, feature = "contract-suite"))]
 #[doc(hidden)]
 pub mod faulty;
@@ -35,11 +37,16 @@ mod frame;
 mod location;
 mod memory;
 mod metadata;
+mod modules;
 mod name;
 mod random;
 mod registry;
+mod registry_error;
+mod reports;
 mod retrying;
 mod roots;
+mod settle;
+mod steps;
 mod store;
 mod view;
 
@@ -48,17 +55,20 @@ pub use adls::{
     Adls, AdlsCredential, AdlsError, AdlsSettings, SAS_LIFETIME_MS_MAX, SasError, SasGrant,
     SasIssuer, SasPeriod, Secret,
 };
-pub use bounds::{ARTEFACT_BYTES_MAX, DOCUMENT_BYTES_MAX, MODULE_BYTES_MAX, REPORT_BYTES_MAX};
+pub use author::{Author, KnownSerial, UNVERIFIED_SERIAL_MAX};
+pub use bounds::{
+    ARTEFACT_BYTES_MAX, DOCUMENT_BYTES_MAX, MODULE_BYTES_MAX, REPORT_BYTES_MAX, WRITE_ATTEMPTS_MAX,
+};
 pub use channel::{Channel, HISTORY_MAX, Target, TransitionError};
 pub use directory::Directory;
+pub use error::StoreError;
 pub use location::{LocationError, open_store};
 pub use memory::MemoryStore;
 pub use metadata::{METADATA_BYTES_MAX, METADATA_KEYS_MAX, Metadata};
 pub use name::{Name, NameError};
-pub use registry::{
-    Author, KnownSerial, Registry, RegistryError, UNVERIFIED_SERIAL_MAX, WRITE_ATTEMPTS_MAX,
-    report_path,
-};
+pub use registry::Registry;
+pub use registry_error::RegistryError;
+pub use reports::report_path;
 pub use retrying::{RetrySettings, Retrying};
-pub use store::{Etag, OBJECT_BYTES_MAX, Object, Store, StoreError, StorePath};
+pub use store::{Etag, OBJECT_BYTES_MAX, Object, Store, StorePath};
 pub use view::{Accepted, ChannelView, LastSeen, Opened, Refusal};

@@ -5,82 +5,10 @@
 //! has had all it needs, so that nothing stays undecided. Figures count for the whole fleet or not
 //! at all; what is known of a single device is in the table of `trainer fleet`.
 
-use serde::Serialize;
-use twinge_trust::Digest;
-
 use crate::evidence::Evidence;
 use crate::limits::{Judged, limits};
 use crate::words::{count, minutes, percent};
-use crate::{Policy, Report, Rollout, Stage};
-
-/// All that is known when a rollout is looked at.
-#[derive(Clone, Copy, Debug)]
-pub struct Situation<'a> {
-    /// What the promoter set.
-    pub policy: &'a Policy,
-    /// Where the challenger stands.
-    pub rollout: &'a Rollout,
-    /// The serial with which the challenger was put on its way; reports of an earlier attempt
-    /// with the same module do not count.
-    pub since: u64,
-    /// The module that is to be replaced.
-    pub champion: Contender,
-    /// The module that is to replace it.
-    pub challenger: Contender,
-    /// What devices of this detector and channel report, in any order, verified by the caller.
-    pub reports: &'a [Report],
-    /// The time, in milliseconds since 1970.
-    pub now_ms: i64,
-}
-
-/// One of the two modules.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Contender {
-    /// The module.
-    pub digest: Digest,
-    /// Share of false alarms on the data that it was made with, if its manifest tells.
-    pub false_alarm_rate: Option<f64>,
-}
-
-/// What should happen, and why.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Decision {
-    /// What to do.
-    pub action: Action,
-    /// Why, in one sentence with the figures, for whoever is woken up by it.
-    pub sentence: String,
-    /// All that was looked at; nothing if there was nothing to look at.
-    pub facts: Vec<Fact>,
-}
-
-/// What to do with a challenger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Action {
-    /// Nothing yet.
-    Wait,
-    /// On to the next stage.
-    Advance,
-    /// It becomes the champion.
-    Promote,
-    /// It goes back everywhere.
-    Withdraw,
-}
-
-/// One figure against its limit.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Fact {
-    /// What is measured.
-    pub name: &'static str,
-    /// The figure; shares are fractions of one. Nothing if it is not known yet.
-    pub measured: Option<f64>,
-    /// What it must reach, for `soak`, `coverage` and `events`, or must not exceed.
-    pub limit: f64,
-    /// Whether it is kept. An unknown figure keeps every limit, and no need.
-    pub passed: bool,
-    /// The same in words.
-    pub text: String,
-}
+use crate::{Action, Decision, Fact, Situation, Stage};
 
 /// What should happen with a challenger.
 ///

@@ -19,11 +19,13 @@ mod record;
 mod runner;
 mod slot;
 mod snapshot;
+mod status;
 mod window;
 
 pub use checkpoint::{CheckpointError, Checkpoints, Layout, Pointer, Progress};
 pub use directive::{Assigned, Directive};
 pub use place::Place;
 pub use record::{Arrival, Reading, Record};
-pub use runner::{Counts, Runner, Status};
+pub use runner::Runner;
 pub use slot::{Judgement, Patience, Slot};
+pub use status::{Counts, Status};

@@ -1,9 +1,11 @@
 //! What can go wrong with a spool, and the way out.
 
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use twinge_journal::JournalError;
+
+use crate::entry::Importance;
 
 /// Why a spool could not do what it was asked to. Entries that it has are kept in any case.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +64,18 @@ impl SpoolError {
             }
             Self::Settings { .. } | Self::EntrySize { .. } => false,
         }
+    }
+
+    pub(crate) fn of_segments(
+        action: &'static str,
+        importance: Importance,
+        source: JournalError,
+    ) -> Self {
+        Self::Segments { action, lane: importance.name(), source }
+    }
+
+    pub(crate) fn of_disk(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Disk { action, path: path.to_owned(), source }
     }
 
     /// The message and those of its causes, on one line.

@@ -1,30 +1,27 @@
 //! The entries of one importance, in order: first those in a journal on disk, then those in
 //! memory. Knows neither the other importance nor the bounds: the spool says what is dropped.
 
+mod reading;
+mod segments;
+mod writing;
+
 use std::collections::VecDeque;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use twinge_journal::{Journal, JournalError, Settings as JournalSettings};
+use twinge_journal::{Journal, Settings as JournalSettings};
 use twinge_platform::Disk;
 
 use crate::dictionary::Dictionaries;
 use crate::entry::{Importance, Queued};
 use crate::error::SpoolError;
-use crate::record;
-use crate::repair;
 use crate::settings::Settings;
 use crate::state::LaneState;
 
-/// Entries just written are kept for reading up to this many bytes.
-const AHEAD_BYTES_MAX: usize = 256 << 10;
-/// Records of one write, together, unless a single one is longer.
-const BATCH_BYTES_MAX: u64 = 64 << 10;
-/// What cannot be read for so long counts as damaged. A disk that fails for a moment loses nothing.
-const UNREADABLE_SECONDS_MAX: u64 = 60;
-/// What a journal adds to each record, and to each segment.
-const FRAME_BYTES: u64 = 16;
+pub(crate) use self::reading::Walk;
+pub(crate) use self::writing::Batch;
+
+/// What a journal adds to each segment.
 const HEADER_BYTES: u64 = 16;
 
 #[derive(Debug)]
@@ -88,35 +85,6 @@ struct Ahead {
 pub(crate) struct Place {
     pub(crate) sequence: u64,
     pub(crate) second: u64,
-}
-
-/// What a look at one place of the journal found.
-enum Step {
-    End,
-    Record { offset: u64, bytes: Vec<u8> },
-    Lost { next: u64, count: u64 },
-}
-
-/// Records to be appended in one write.
-#[derive(Debug)]
-pub(crate) struct Batch {
-    records: Vec<Vec<u8>>,
-    /// What they add to the disk at most.
-    pub(crate) disk_bytes: u64,
-}
-
-impl Batch {
-    pub(crate) fn entries(&self) -> usize {
-        self.records.len()
-    }
-}
-
-/// A reader's place that leaves the lane's own alone.
-#[derive(Debug)]
-pub(crate) struct Walk {
-    next: u64,
-    memory: usize,
-    pub(crate) current: Option<Queued>,
 }
 
 impl Lane {
@@ -295,7 +263,7 @@ impl Lane {
         if let Some(journal) = &mut self.journal {
             journal
                 .release(head)
-                .map_err(|source| segments_error("release", self.importance, source))?;
+                .map_err(|source| SpoolError::of_segments("release", self.importance, source))?;
         }
         if self.discard_last && head == self.durable_end && self.staged == 0 {
             self.remove_segments()?;
@@ -306,76 +274,6 @@ impl Lane {
             None if self.disk_entries() == 0 => self.dictionaries.remove_unused(),
             Some(None) | None => Ok(()),
         }
-    }
-
-    /// The next entries in memory as records. `None` when all are staged.
-    pub(crate) fn next_batch(&mut self) -> Option<Batch> {
-        let unstaged = self.memory.range(self.staged..);
-        let bodies = unstaged.clone().map(|queued| record::body(&queued.entry));
-        if let Err(error) = self.dictionaries.prepare(bodies) {
-            tracing::debug!(error = error.chain(), "the spool goes on without a new dictionary");
-        }
-        let bytes_max = BATCH_BYTES_MAX.min(self.settings.segment_bytes / 4);
-        let mut batch = Batch { records: Vec::new(), disk_bytes: HEADER_BYTES };
-        for queued in unstaged {
-            let (packing, packed) = self.dictionaries.pack(&record::body(&queued.entry));
-            let encoded = record::encode(queued, packing, &packed);
-            let disk_bytes = batch.disk_bytes + FRAME_BYTES + encoded.len() as u64;
-            if disk_bytes > bytes_max && !batch.records.is_empty() {
-                break;
-            }
-            batch.records.push(encoded);
-            batch.disk_bytes = disk_bytes;
-        }
-        (!batch.records.is_empty()).then_some(batch)
-    }
-
-    /// Appends a batch; it is durable and readable after [`commit`](Self::commit).
-    pub(crate) fn append(&mut self, batch: &Batch) -> Result<(), SpoolError> {
-        let importance = self.importance;
-        let journal = self.writable_journal()?;
-        let appended = journal.append(batch.records.iter().map(Vec::as_slice));
-        appended.map_err(|source| segments_error("write", importance, source))?;
-        self.staged += batch.entries();
-        Ok(())
-    }
-
-    /// Makes what was appended durable. What is, leaves the memory; the rest stays.
-    pub(crate) fn commit(&mut self) -> Result<(), SpoolError> {
-        let Some(journal) = &mut self.journal else { return Ok(()) };
-        let synced = journal.sync();
-        let durable = (journal.durable_end() - self.durable_end) as usize;
-        for _ in 0..durable.min(self.staged) {
-            self.note_written();
-        }
-        self.staged = 0;
-        synced.map_err(|source| segments_error("write", self.importance, source))
-    }
-
-    pub(crate) fn walk(&mut self) -> Result<Walk, SpoolError> {
-        let mut walk = Walk { next: self.head(), memory: 0, current: None };
-        self.advance(&mut walk)?;
-        Ok(walk)
-    }
-
-    /// Moves a walk on to the next entry.
-    pub(crate) fn advance(&mut self, walk: &mut Walk) -> Result<(), SpoolError> {
-        loop {
-            match self.step(walk.next)? {
-                Step::End => break,
-                Step::Lost { next, .. } => walk.next = next,
-                Step::Record { offset, bytes } => {
-                    walk.next = offset + 1;
-                    if let Decoded::Entry(ahead) = self.decode(offset, &bytes)? {
-                        walk.current = Some(ahead.queued);
-                        return Ok(());
-                    }
-                }
-            }
-        }
-        walk.current = self.memory.get(walk.memory).cloned();
-        walk.memory += 1;
-        Ok(())
     }
 
     /// The offset of the oldest record that was not passed.
@@ -415,271 +313,4 @@ impl Lane {
             self.lost = self.lost.min(self.next_read - boundary);
         }
     }
-
-    /// Reads one more entry ahead; false when all on disk are read.
-    fn read_one(&mut self) -> Result<bool, SpoolError> {
-        loop {
-            match self.step(self.next_read)? {
-                Step::End => {
-                    self.pass_lost_at_head();
-                    return Ok(false);
-                }
-                Step::Lost { next, count } => self.note_lost(next, count),
-                Step::Record { offset, bytes } => match self.decode(offset, &bytes)? {
-                    Decoded::Damaged => self.note_lost(offset + 1, 1),
-                    Decoded::Passed => {
-                        self.pass_lost_at_head();
-                        self.passed.on_disk += 1;
-                        self.next_read = offset + 1;
-                    }
-                    Decoded::Entry(mut ahead) => {
-                        ahead.lost_before = std::mem::take(&mut self.lost);
-                        self.push_ahead(ahead);
-                        return Ok(true);
-                    }
-                },
-            }
-        }
-    }
-
-    fn note_lost(&mut self, next: u64, count: u64) {
-        self.next_read = next;
-        self.lost += count;
-    }
-
-    /// Without an entry before them, damaged records are at the head and passed at once.
-    fn pass_lost_at_head(&mut self) {
-        if self.ahead.is_empty() {
-            self.passed.damaged += std::mem::take(&mut self.lost);
-        }
-    }
-
-    fn decode(&mut self, offset: u64, bytes: &[u8]) -> Result<Decoded, SpoolError> {
-        let Some(record) = record::parse(bytes) else { return Ok(Decoded::Damaged) };
-        if record.sequence <= self.cursor {
-            return Ok(Decoded::Passed);
-        }
-        let dictionary = record.dictionary();
-        let content = match dictionary.map(|number| self.dictionaries.content(number)) {
-            None => None,
-            Some(Ok(Some(content))) => Some(content),
-            Some(Err(error)) if !self.is_given_up() => return Err(error),
-            Some(Ok(None) | Err(_)) => {
-                if let Some(number) = dictionary {
-                    self.dictionaries.give_up(number);
-                }
-                return Ok(Decoded::Damaged);
-            }
-        };
-        let content = content.as_deref().unwrap_or_default();
-        Ok(match record.unpack(self.importance, content, self.body_bytes_max) {
-            Some(queued) => Decoded::Entry(Ahead { offset, lost_before: 0, dictionary, queued }),
-            None => Decoded::Damaged,
-        })
-    }
-
-    /// Looks at the record with this offset.
-    fn step(&mut self, from: u64) -> Result<Step, SpoolError> {
-        if self.is_absent {
-            return Ok(Step::End);
-        }
-        let durable_end = self.durable_end;
-        if self.journal.is_none() {
-            self.open_journal()?;
-        }
-        let Some(journal) = &mut self.journal else { return Ok(Step::End) };
-        if from >= durable_end {
-            return Ok(Step::End);
-        }
-        match journal.read(from, 1, 0) {
-            Ok(mut records) => {
-                self.unreadable_since = None;
-                Ok(match records.pop() {
-                    Some(record) => Step::Record { offset: from, bytes: record.bytes },
-                    None => Step::End,
-                })
-            }
-            Err(JournalError::Released { start, .. }) => {
-                Ok(Step::Lost { next: start, count: start - from })
-            }
-            Err(JournalError::Corrupt { segment, position, .. }) => {
-                self.mend(&segment, from, position)
-            }
-            Err(source) => self.read_in_vain(from, source),
-        }
-    }
-
-    /// Passes over the damaged records; what lies behind them in their segment is saved if that
-    /// is possible.
-    fn mend(&mut self, segment: &Path, from: u64, position: u64) -> Result<Step, SpoolError> {
-        let bytes_max = self.settings.segment_bytes;
-        if let Ok(Some(next)) = repair::split(&*self.disk, segment, from, position, bytes_max) {
-            self.journal = None;
-            self.open_journal()?;
-            return Ok(Step::Lost { next, count: next - from });
-        }
-        Ok(self.skip_segment(from))
-    }
-
-    fn read_in_vain(&mut self, from: u64, source: JournalError) -> Result<Step, SpoolError> {
-        let is_missing = matches!(
-            &source,
-            JournalError::Disk { source, .. } if source.kind() == ErrorKind::NotFound
-        );
-        if !is_missing && !self.is_given_up() {
-            return Err(segments_error("read", self.importance, source));
-        }
-        self.unreadable_since = None;
-        Ok(self.skip_segment(from))
-    }
-
-    /// Whether what could not be read just now has been so for too long.
-    fn is_given_up(&mut self) -> bool {
-        let since = *self.unreadable_since.get_or_insert(self.second);
-        self.second.saturating_sub(since) >= UNREADABLE_SECONDS_MAX
-    }
-
-    fn skip_segment(&self, from: u64) -> Step {
-        let following = self.journal.as_ref().and_then(|journal| journal.next_segment(from));
-        let next = following.unwrap_or(self.durable_end);
-        Step::Lost { next, count: next - from }
-    }
-
-    fn writable_journal(&mut self) -> Result<&mut Journal, SpoolError> {
-        if self.journal.is_none() {
-            self.open_journal()?;
-        }
-        Ok(self.journal.as_mut().expect("it was opened just now"))
-    }
-
-    /// Opens the journal and mends what keeps it from opening.
-    fn open_journal(&mut self) -> Result<(), SpoolError> {
-        let mut journal = loop {
-            let opened = Journal::open(self.disk.clone(), &self.directory, self.settings.clone());
-            match opened {
-                Ok(journal) => break journal,
-                Err(JournalError::Header { segment }) => self.give_up(&segment)?,
-                Err(JournalError::Corrupt { segment, offset, position }) => {
-                    self.save_rest(&segment, offset, position)?;
-                }
-                Err(source) => return Err(segments_error("open", self.importance, source)),
-            }
-        };
-        self.durable_end = journal.durable_end();
-        self.last_on_disk = last_record(&mut journal, &mut self.dictionaries);
-        self.journal = Some(journal);
-        self.is_absent = false;
-        self.forget_written();
-        Ok(())
-    }
-
-    /// A segment whose header is damaged: nothing says any more what is in it.
-    fn give_up(&mut self, segment: &Path) -> Result<(), SpoolError> {
-        tracing::warn!(segment = %segment.display(), "the spool removes a segment without header");
-        self.disk.remove(segment).map_err(|source| disk_error("remove", segment, source))?;
-        let segments = self.segments()?;
-        let is_last = segments.last().is_none_or(|last| last.as_path() < segment);
-        // How many records a last segment had is not known; that there were some is told.
-        self.passed.damaged += u64::from(is_last);
-        Ok(())
-    }
-
-    fn save_rest(&mut self, segment: &Path, offset: u64, position: u64) -> Result<(), SpoolError> {
-        let bytes_max = self.settings.segment_bytes;
-        let split = match repair::split(&*self.disk, segment, offset, position, bytes_max) {
-            // A spool that does not open would lose more than the rest of a segment.
-            Err(error) if error.kind() == ErrorKind::StorageFull => None,
-            split => split.map_err(|source| disk_error("mend", segment, source))?,
-        };
-        if split.is_none() {
-            let cut = self.disk.open_append(segment).and_then(|mut file| {
-                file.truncate(position)?;
-                file.sync()
-            });
-            cut.map_err(|source| disk_error("cut", segment, source))?;
-            self.passed.damaged += 1;
-        }
-        Ok(())
-    }
-
-    /// Entries of a write that failed halfway can be on disk whole: they count from now on.
-    fn forget_written(&mut self) {
-        let Some(last) = self.last_on_disk else { return };
-        while self.memory.front().is_some_and(|queued| queued.sequence <= last.sequence) {
-            self.pop_memory();
-        }
-    }
-
-    /// The oldest entry in memory is on disk now. It is kept for reading if it is the next to be
-    /// read and there is room.
-    fn note_written(&mut self) {
-        let offset = self.durable_end;
-        self.durable_end += 1;
-        let Some(queued) = self.memory.pop_front() else { return };
-        let bytes = queued.memory_bytes();
-        self.memory_bytes -= bytes;
-        if self.next_read == offset && self.ahead_bytes + bytes <= AHEAD_BYTES_MAX {
-            let lost_before = std::mem::take(&mut self.lost);
-            self.push_ahead(Ahead { offset, lost_before, dictionary: None, queued });
-        }
-    }
-
-    fn remove_segments(&mut self) -> Result<(), SpoolError> {
-        for path in self.segments()? {
-            self.disk.remove(&path).map_err(|source| disk_error("remove", &path, source))?;
-        }
-        self.journal = None;
-        self.is_absent = true;
-        (self.next_read, self.lost, self.durable_end) = (0, 0, 0);
-        Ok(())
-    }
-
-    fn segments(&self) -> Result<Vec<PathBuf>, SpoolError> {
-        let listed = self.disk.list(&self.directory);
-        let mut paths = listed.map_err(|source| disk_error("list", &self.directory, source))?;
-        paths.retain(|path| path.extension().is_some_and(|extension| extension == "journal"));
-        Ok(paths)
-    }
-}
-
-enum Decoded {
-    Entry(Ahead),
-    /// Released or dropped before.
-    Passed,
-    Damaged,
-}
-
-/// The last record that can be read: in the last segment, or the one before if that is empty.
-fn last_record(journal: &mut Journal, dictionaries: &mut Dictionaries) -> Option<Place> {
-    let mut starts = vec![journal.start()];
-    while let Some(next) = starts.last().and_then(|last| journal.next_segment(*last)) {
-        starts.push(next);
-    }
-    starts.iter().rev().take(2).find_map(|start| last_of(journal, *start, dictionaries))
-}
-
-fn last_of(journal: &mut Journal, mut from: u64, dictionaries: &mut Dictionaries) -> Option<Place> {
-    let mut last = None;
-    while let Ok(records) = journal.read(from, 256, 1 << 20)
-        && let Some(read) = records.last()
-    {
-        from = read.offset + 1;
-        for record in records.iter().filter_map(|record| record::parse(&record.bytes)) {
-            last = Some(Place { sequence: record.sequence, second: record.second });
-            record.dictionary().iter().for_each(|number| dictionaries.note_used(*number));
-        }
-    }
-    last
-}
-
-fn segments_error(
-    action: &'static str,
-    importance: Importance,
-    source: JournalError,
-) -> SpoolError {
-    SpoolError::Segments { action, lane: importance.name(), source }
-}
-
-fn disk_error(action: &'static str, path: &Path, source: std::io::Error) -> SpoolError {
-    SpoolError::Disk { action, path: path.to_owned(), source }
 }

@@ -60,7 +60,7 @@ impl Spool {
         settings.check()?;
         let disk: Arc<dyn Disk> = Arc::new(Readable(disk));
         let listed = disk.list(directory);
-        listed.map_err(|source| disk_error("list", directory, source))?;
+        listed.map_err(|source| SpoolError::of_disk("list", directory, source))?;
         let state = read_state(&*disk, directory);
         let open_lane = |importance: Importance| {
             let lane_state = &state.lanes[importance.index()];
@@ -478,7 +478,7 @@ impl Spool {
         }
         let path = state_path(&self.directory);
         let replaced = self.disk.replace(&path, &state.to_file());
-        replaced.map_err(|source| disk_error("write", &path, source))?;
+        replaced.map_err(|source| SpoolError::of_disk("write", &path, source))?;
         self.is_state_stale = false;
         self.is_drop_unwritten = false;
         Ok(())
@@ -518,8 +518,4 @@ fn read_state(disk: &dyn Disk, directory: &Path) -> State {
             State::default()
         }
     }
-}
-
-fn disk_error(action: &'static str, path: &Path, source: std::io::Error) -> SpoolError {
-    SpoolError::Disk { action, path: path.to_owned(), source }
 }

@@ -1,16 +1,19 @@
 //! The detectors of a program: their modules, the channels they follow, and a lane for each on every
 //! partition.
 
-use crate::assembly::{self, AssemblyError, DetectorPlan, Extension, Origin, Plan};
 use crate::chain::chain;
 use crate::device::DeviceIdentity;
 use crate::drift::LaneDrift;
+use crate::error::AssemblyError;
+use crate::extension::{self, Extension};
 use crate::follower::{Follower, Told};
 use crate::lane::{Lane, LaneOutputs, LaneSilence};
-use crate::modules::{ModuleCache, ModuleError};
+use crate::module_error::ModuleError;
+use crate::modules::ModuleCache;
 #[cfg(feature = "compiler")]
 use crate::own_code::OwnCode;
-use crate::pump::{Reports, Wanted};
+use crate::plan::{DetectorPlan, Origin, Plan};
+use crate::report::{Reports, Wanted};
 use crate::reporter::{Heard, Reporter};
 use crate::rights::{self, Asking};
 use crate::silence::SilenceSettings;
@@ -86,7 +89,7 @@ impl Detectors {
             Some(engine) => engine,
             None => Engine::new(Limits { deadline: plan.deadline, ..Limits::default() })?,
         };
-        let modules = assembly::store(extension, &plan.state.join("modules"))?;
+        let modules = extension::store(extension, &plan.state.join("modules"))?;
         let trust = Trust::open(plan.anchor.clone(), &plan.state, Arc::clone(disk))?;
         let cache = ModuleCache::in_store(engine, modules, trust.clone(), plan.allow_unsigned)
             .allowing_native(plan.allow_native);

@@ -1,6 +1,7 @@
 //! A channel that is followed: what was believed of it, and what that tells this device to run.
 
-use crate::modules::{ModuleCache, ModuleError};
+use crate::module_error::ModuleError;
+use crate::modules::ModuleCache;
 use crate::trust::Trust;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;

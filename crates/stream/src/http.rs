@@ -13,7 +13,7 @@ use crate::inference::{InferenceError, Models};
 use crate::intake::{Incoming, Intake, IntakeError};
 use crate::labels::{self, Labels, LabelsError};
 use crate::metrics::Metrics;
-use crate::pump::Reports;
+use crate::report::Reports;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
@@ -390,7 +390,7 @@ mod tests {
     use crate::door::Limits;
     use crate::door::testing::{Server, start, status};
     use crate::intake::{self, IntakeSource};
-    use crate::pump::Report;
+    use crate::report::Report;
     use std::path::Path as FilePath;
     use tokio::sync::watch;
     use tokio_util::task::TaskTracker;

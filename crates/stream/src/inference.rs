@@ -5,7 +5,7 @@
 //! depends on what came before, that would be another verdict than the stream's, so such a detector
 //! is refused. It knows nothing of HTTP.
 
-use crate::pump::{Reports, Wanted};
+use crate::report::{Reports, Wanted};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;

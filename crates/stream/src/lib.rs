@@ -13,12 +13,15 @@
 
 mod answer;
 pub mod assembly;
+mod bounds;
 mod chain;
 pub mod detectors;
 pub mod device;
 pub mod document;
 pub mod door;
 pub mod drift;
+mod error;
+mod extension;
 pub mod follower;
 pub mod http;
 pub mod inference;
@@ -28,14 +31,20 @@ pub mod lane;
 pub mod lines;
 pub mod logging;
 pub mod metrics;
+mod module_error;
 pub mod modules;
 pub mod outlet;
+pub mod outputs;
 #[cfg(feature = "compiler")]
 pub mod own_code;
 mod pacer;
 pub mod partitions;
+mod patience;
+mod plan;
 pub mod program;
 pub mod pump;
+mod pumps;
+mod report;
 mod reporter;
 pub mod rights;
 pub mod settings;
@@ -44,7 +53,9 @@ pub mod sightings;
 pub mod silence;
 pub mod sink;
 pub mod source;
+mod stdin;
 pub mod trust;
+pub mod works;
 
 pub use intake::{Incoming, Intake, IntakeError};
 pub use metrics::Metrics;

@@ -1,6 +1,7 @@
 //! Logs: for people on a terminal, JSON otherwise; always on standard error.
 
 use std::io::IsTerminal;
+use std::process::ExitCode;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -23,4 +24,10 @@ pub fn start() {
     };
     // A second start in one process, as in tests, keeps the first.
     drop(result);
+}
+
+/// Tells why a program ends before its time.
+pub fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
+    tracing::error!("{error:#}");
+    ExitCode::from(code)
 }

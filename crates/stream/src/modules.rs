@@ -1,128 +1,18 @@
 //! Modules from a file or a registry, kept in a cache so that a restart needs neither.
 
+pub use crate::module_error::ModuleError;
 #[cfg(feature = "compiler")]
-use crate::own_code::{CompileError, OwnCode};
+use crate::own_code::OwnCode;
 use crate::trust::Trust;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use thiserror::Error;
-use twinge_engine::{Engine, LoadError, Module};
+use twinge_engine::{Engine, Module};
 use twinge_registry::file::{FileError, read_signed};
 use twinge_registry::{
-    DOCUMENT_BYTES_MAX, Directory, MODULE_BYTES_MAX, Refusal, Registry, RegistryError, Store,
-    StoreError, StorePath,
+    DOCUMENT_BYTES_MAX, Directory, MODULE_BYTES_MAX, Registry, Store, StoreError, StorePath,
 };
-use twinge_trust::{Digest, Envelope, TrustError, VerifiedModule};
-
-/// Why a module cannot be run.
-#[derive(Debug, Error)]
-pub enum ModuleError {
-    /// The file.
-    #[error("module file is not usable")]
-    File(#[from] FileError),
-    /// The engine refuses it.
-    #[error("module {digest} is refused")]
-    Load {
-        /// The module.
-        digest: Digest,
-        /// Why.
-        #[source]
-        source: LoadError,
-    },
-    /// It is too much to compile here.
-    #[cfg(feature = "compiler")]
-    #[error("module {digest} is refused, for it cannot be compiled within bounds")]
-    Compile {
-        /// The module.
-        digest: Digest,
-        /// What was too much.
-        #[source]
-        source: CompileError,
-    },
-    /// The cache.
-    #[error("module cache is not usable")]
-    Cache(#[from] StoreError),
-    /// A signature.
-    #[error("module {digest} in the cache is not trusted")]
-    Trust {
-        /// The module.
-        digest: Digest,
-        /// Why.
-        #[source]
-        source: TrustError,
-    },
-    /// Not there.
-    #[error(
-        "module {0}, which the checkpoint names, is neither in the cache nor in the registry: put it back, or remove the checkpoint"
-    )]
-    Missing(Digest),
-    /// The registry.
-    #[error("registry cannot be read")]
-    Registry(#[from] RegistryError),
-    /// A channel that may not be followed; what runs goes on.
-    #[error("channel is refused, and what runs goes on")]
-    Refused(#[source] Refusal),
-    /// No such channel, or one without a champion.
-    #[error(
-        "channel `{channel}` of detector `{detector}` has no champion: publish a module and promote it"
-    )]
-    NoChampion {
-        /// The detector.
-        detector: String,
-        /// The channel.
-        channel: String,
-    },
-    /// A module of another detector.
-    #[error(
-        "channel of detector `{wanted}` points at a module of `{found}`: publish a module of `{wanted}`"
-    )]
-    OtherDetector {
-        /// The channel's detector.
-        wanted: String,
-        /// The module's.
-        found: String,
-    },
-    /// A module with a schema that the sources here do not fill.
-    #[error(
-        "module {digest} wants the field `{field}`, which the sources here do not have: publish one that fits, or correct --fields"
-    )]
-    OtherSchema {
-        /// The module.
-        digest: Digest,
-        /// The first field that is missing.
-        field: String,
-    },
-    /// A channel that nobody renewed.
-    #[error(
-        "document {serial} of the channel expired at {expires} and no newer one is to be had, so what runs goes on: renew the channel, or look whether somebody keeps it away"
-    )]
-    Frozen {
-        /// The serial of the document.
-        serial: u64,
-        /// When it expired.
-        expires: String,
-    },
-    /// A root of trust that nobody renewed.
-    #[error(
-        "root of trust {version} expired at {expires_ms} ms: nothing new is believed until `trainer trust renew` has made another"
-    )]
-    RootExpired {
-        /// Its version.
-        version: u64,
-        /// When it expired.
-        expires_ms: i64,
-    },
-    /// What was seen of channel or root cannot be kept.
-    #[error("cannot keep or read back what was seen in {path}")]
-    View {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-}
+use twinge_trust::{Digest, Envelope, VerifiedModule};
 
 /// Modules that were verified once, kept beside the state with their signatures.
 #[derive(Debug)]

@@ -5,16 +5,17 @@
 //! signed with the device's own key, which no other device believes and nobody has to allow: whoever
 //! could make one, could make this program do anything already.
 
-use crate::assembly::{AssemblyError, Plan};
 use crate::chain::chain;
-use crate::modules::ModuleError;
+use crate::error::AssemblyError;
+pub use crate::module_error::CompileError;
+use crate::module_error::ModuleError;
+use crate::plan::Plan;
 use std::error::Error;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
-use thiserror::Error;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use twinge_engine::{Engine, Limits, Module};
@@ -38,50 +39,6 @@ const COMPILE_MEMORY_BYTES_MAX: u64 = 1 << 30;
 /// How much processor time compiling may take, in seconds, over all processors.
 #[cfg(unix)]
 const COMPILE_CPU_SECONDS_MAX: u64 = 1200;
-
-/// Why the process that compiles has given no code.
-#[derive(Debug, Error)]
-pub enum CompileError {
-    /// It cannot be started, or spoken with.
-    #[error("compiling in a process of its own: it cannot be started or was cut off")]
-    Process {
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// It said no.
-    #[error("compiling in a process of its own ended with {status}")]
-    Refused {
-        /// How it ended.
-        status: String,
-    },
-    /// It took too long.
-    #[error(
-        "compiling took more than {time_max:?}; train a smaller module, or have it compiled \
-             elsewhere and allow its artefact with --allow-native"
-    )]
-    Late {
-        /// How long it may take.
-        time_max: Duration,
-    },
-    /// The system ended it, most likely for what it took of memory or time.
-    #[error(
-        "compiling was ended by the system with {status}, as it does where memory runs out; \
-             train a smaller module, or have it compiled elsewhere and allow its artefact with \
-             --allow-native"
-    )]
-    Killed {
-        /// How it ended.
-        status: String,
-    },
-}
-
-impl CompileError {
-    /// Whether this program would do no better with the same work.
-    fn is_beyond_bounds(&self) -> bool {
-        matches!(self, Self::Late { .. } | Self::Killed { .. })
-    }
-}
 
 /// What a device keeps compiled.
 #[derive(Debug)]
@@ -228,7 +185,7 @@ pub fn compile() -> ExitCode {
     };
     match work() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => crate::program::fail(&anyhow::Error::from_boxed(error), 1),
+        Err(error) => crate::logging::fail(&anyhow::Error::from_boxed(error), 1),
     }
 }
 

@@ -1,6 +1,8 @@
 //! A program's life: settings, start, run, last words.
 
-use crate::assembly::{Extension, Plan};
+use crate::extension::Extension;
+pub use crate::logging::fail;
+use crate::plan::Plan;
 use crate::settings::{Defaults, Flags, Settings};
 use crate::{logging, shutdown};
 use anyhow::Context;
@@ -80,10 +82,4 @@ pub fn main(flags: &Flags, defaults: &Defaults, extend: Box<Extend<'_>>) -> Exit
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, 1),
     }
-}
-
-/// Tells why a program ends before its time.
-pub fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
-    tracing::error!("{error:#}");
-    ExitCode::from(code)
 }

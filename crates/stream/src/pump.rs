@@ -4,102 +4,26 @@
 //! loses none; what is repeated has the same id. One task owns everything here, in order; nothing
 //! is shared but figures.
 
-use crate::assembly::{Extension, ExtensionError};
+pub use crate::bounds::Settings;
 use crate::chain::chain;
+pub use crate::error::PumpError;
+use crate::extension::Extension;
 use crate::lane::Lane;
 use crate::metrics::Metrics;
 use crate::pacer::Pacer;
-use crate::partitions::Works;
+use crate::patience::Patience;
+pub use crate::report::{Report, Reports, Wanted};
 use crate::sightings::Sightings;
 use crate::sink::SinkError;
-use crate::source::{Delivery, Source, SourceError, Start};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::source::{Delivery, Source, Start};
+use crate::works::Works;
+use std::sync::Arc;
 use std::time::Duration;
-use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use twinge_platform::Clock;
-use twinge_rollout::DriftSummary;
-use twinge_runner::{CheckpointError, Checkpoints, Directive, Place, Progress, Runner, Status};
-
-/// Bounds of a pump.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Events of a batch at most.
-    pub batch_rows_max: usize,
-    /// How long scoring a batch may take.
-    pub batch_time: Duration,
-    /// Events after which a checkpoint is taken.
-    pub checkpoint_events: u64,
-    /// Time after which a checkpoint is taken if there were events.
-    pub checkpoint_interval: Duration,
-    /// How long a sink or a store of checkpoints that fails is tried again before the program stops.
-    pub sink_retry: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            batch_rows_max: 1024,
-            batch_time: Duration::from_millis(5),
-            checkpoint_events: 50_000,
-            checkpoint_interval: Duration::from_secs(5),
-            sink_retry: Duration::from_secs(30),
-        }
-    }
-}
-
-/// What each detector should run, by the detector's name.
-pub type Wanted = BTreeMap<String, Directive>;
-
-/// Why a pump stopped before its source ended.
-#[derive(Debug, Error)]
-pub enum PumpError {
-    /// The source failed.
-    #[error("source failed")]
-    Source(#[from] SourceError),
-    /// A sink failed for too long. Nothing is lost: what was not written is scored again.
-    #[error(
-        "records of detector `{detector}` could not be written for {tried:?}; events after the last checkpoint are scored again at the next start"
-    )]
-    Sink {
-        /// The detector.
-        detector: String,
-        /// How long it was tried.
-        tried: Duration,
-        /// Why.
-        #[source]
-        source: SinkError,
-    },
-    /// What came before a detector's beginning cannot be had.
-    #[error("a detector cannot be warmed up by events from before")]
-    Warm(#[source] ExtensionError),
-    /// A checkpoint could not be taken.
-    #[error("checkpoint could not be taken")]
-    Checkpoint(#[from] CheckpointError),
-    /// It was told to stop while something could not be written.
-    #[error(
-        "stopped while records or a checkpoint could not be written ({0}); events after the last checkpoint are scored again at the next start"
-    )]
-    Stopped(String),
-}
-
-/// What others may know of a pump.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Report {
-    /// One for each runner.
-    pub runners: Vec<Status>,
-    /// Why it is not ready, or nothing.
-    pub trouble: Option<String>,
-    /// What has drifted, by detector.
-    pub drifts: Vec<(String, DriftSummary)>,
-}
-
-/// What the pumps of a program are doing; cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Reports(Arc<Mutex<BTreeMap<String, (Report, Instant)>>>);
+use twinge_runner::{CheckpointError, Checkpoints, Place, Progress, Runner};
 
 /// Events on their way.
 pub struct Pump {
@@ -562,81 +486,3 @@ impl Pump {
         format!("{} {}", place.source, place.partition)
     }
 }
-
-impl Reports {
-    /// Says what a pump is doing.
-    pub fn set(&self, name: &str, report: Report) {
-        self.lock().insert(name.to_owned(), (report, Instant::now()));
-    }
-
-    /// A pump shows that it lives.
-    pub fn beat(&self, name: &str) {
-        if let Some((_, beat)) = self.lock().get_mut(name) {
-            *beat = Instant::now();
-        }
-    }
-
-    /// How long the pump has shown nothing that has shown nothing for longest.
-    pub fn oldest_beat(&self) -> Duration {
-        self.lock().values().map(|(_, beat)| beat.elapsed()).max().unwrap_or_default()
-    }
-
-    /// A pump is there no more.
-    pub fn remove(&self, name: &str) {
-        self.lock().remove(name);
-    }
-
-    /// What all pumps are doing, by name.
-    pub fn all(&self) -> Vec<Report> {
-        self.lock().values().map(|(report, _)| report.clone()).collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, (Report, Instant)>> {
-        // Each change is one insertion or removal, so a thread that died left nothing half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// How long something that fails is tried again.
-#[derive(Debug)]
-struct Patience {
-    began: Instant,
-    limit: Duration,
-    pause: Duration,
-    told: Option<Instant>,
-    has_tried_last: bool,
-}
-
-impl Patience {
-    fn new(limit: Duration) -> Self {
-        let pause = Duration::from_millis(50);
-        Self { began: Instant::now(), limit, pause, told: None, has_tried_last: false }
-    }
-
-    fn is_over(&self) -> bool {
-        self.began.elapsed() >= self.limit
-    }
-
-    /// At once, and then once in a while.
-    fn is_to_be_told(&mut self) -> bool {
-        let is_due = self.told.is_none_or(|told| told.elapsed() >= TOLD_AGAIN);
-        if is_due {
-            self.told = Some(Instant::now());
-        }
-        is_due
-    }
-
-    fn pause(&mut self) -> Duration {
-        let pause = self.pause;
-        self.pause = (pause * 2).min(Duration::from_secs(2));
-        pause
-    }
-
-    /// Whether there is one more try for a program that stops; there is one.
-    fn last_try(&mut self) -> bool {
-        !std::mem::replace(&mut self.has_tried_last, true)
-    }
-}
-
-/// A trouble that stays is told again after so long.
-const TOLD_AGAIN: Duration = Duration::from_mins(1);

@@ -1,7 +1,7 @@
 //! What this device reports under fleet/: what it was told to run, what it runs, and how it is.
 
 use crate::device::DeviceIdentity;
-use crate::pump::Reports;
+use crate::report::Reports;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -176,7 +176,7 @@ fn comparison(runners: &[Status]) -> Option<Comparison> {
 }
 
 /// Drifts of a detector, those of several partitions as one each.
-fn drifts(reports: &[crate::pump::Report], detector: &str) -> Vec<DriftSummary> {
+fn drifts(reports: &[crate::report::Report], detector: &str) -> Vec<DriftSummary> {
     let mut all: BTreeMap<(String, String), DriftSummary> = BTreeMap::new();
     let own = reports.iter().flat_map(|report| &report.drifts).filter(|(of, _)| of == detector);
     for (_, drift) in own {

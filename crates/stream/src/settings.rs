@@ -1,10 +1,10 @@
 //! Settings of the programs: a TOML file, and flags and environment variables over it.
 
-use crate::assembly::JOURNAL_BYTES_MIN;
-use crate::assembly::{DetectorPlan, Input, Origin, Plan};
+use crate::bounds;
 use crate::device::DevicePlan;
 use crate::document::Document;
-use crate::pump;
+use crate::plan::JOURNAL_BYTES_MIN;
+use crate::plan::{DetectorPlan, Input, Origin, Plan};
 #[cfg(feature = "adls")]
 use crate::rights::DeskPlan;
 use crate::rights::RightsPlan;
@@ -369,6 +369,23 @@ impl Settings {
         if self.input.is_some() && (self.replay.is_some() || self.follow.is_some()) {
             bail!("two inputs: give either a file or a hub, broker or device");
         }
+        self.check_detectors()?;
+        if self.trust.is_none() && !self.allow_unsigned {
+            bail!(
+                "no trusted keys: give --trust with a file that `trainer keygen` wrote, or --allow-unsigned for a module file of your own"
+            );
+        }
+        self.check_bounds()?;
+        if let Some(silence) = &self.silence {
+            silence.check()?;
+        }
+        if let Some(drift) = &self.drift {
+            drift.check()?;
+        }
+        self.check_rights()
+    }
+
+    fn check_detectors(&self) -> anyhow::Result<()> {
         for detector in &self.detector {
             match (&detector.module, &detector.registry, &detector.name) {
                 (Some(_), None, _) | (None, Some(_), Some(_)) => {}
@@ -380,11 +397,10 @@ impl Settings {
                 );
             }
         }
-        if self.trust.is_none() && !self.allow_unsigned {
-            bail!(
-                "no trusted keys: give --trust with a file that `trainer keygen` wrote, or --allow-unsigned for a module file of your own"
-            );
-        }
+        Ok(())
+    }
+
+    fn check_bounds(&self) -> anyhow::Result<()> {
         if self.batch_rows_max.is_some_and(|rows| !(1..=65_536).contains(&rows)) {
             bail!("batch_rows_max must lie between 1 and 65536");
         }
@@ -404,13 +420,7 @@ impl Settings {
         if self.journal_mib.is_some_and(|mib| mib < JOURNAL_BYTES_MIN >> 20) {
             bail!("journal_mib must be at least {}", JOURNAL_BYTES_MIN >> 20);
         }
-        if let Some(silence) = &self.silence {
-            silence.check()?;
-        }
-        if let Some(drift) = &self.drift {
-            drift.check()?;
-        }
-        self.check_rights()
+        Ok(())
     }
 
     fn check_rights(&self) -> anyhow::Result<()> {
@@ -442,25 +452,14 @@ impl Settings {
     /// The plan that the settings describe, once the whole was checked.
     pub fn into_plan(self, defaults: &Defaults) -> anyhow::Result<Plan> {
         self.check(defaults)?;
-        let anchor = match &self.trust {
-            Some(path) => {
-                let bytes = std::fs::read(path)
-                    .with_context(|| format!("cannot read {}", path.display()))?;
-                Anchor::from_json(&bytes)
-                    .with_context(|| format!("{} is not usable", path.display()))?
-            }
-            None => Anchor::default(),
-        };
-        let default = pump::Settings::default();
+        let anchor = self.anchor()?;
         let several = self.detector.len() > 1;
         let plans =
             self.detector.iter().map(|detector| self.detector_plan(detector, several, defaults));
         let detectors = plans.collect::<Result<_, _>>()?;
         let input = self.input(defaults).context("no input")?;
         let is_replay = matches!(input, Input::Replay(_));
-        let device = self.device();
-        let seconds =
-            |setting: Option<f64>, default| setting.map_or(default, Duration::from_secs_f64);
+        let (device, settings) = (self.device(), self.bounds(defaults));
         Ok(Plan {
             detectors,
             state: self.state.unwrap_or_else(|| defaults.state.into()),
@@ -470,13 +469,7 @@ impl Settings {
             compile_verb: defaults.compile_verb,
             input,
             listen: self.listen,
-            settings: pump::Settings {
-                batch_rows_max: self.batch_rows_max.unwrap_or(default.batch_rows_max),
-                batch_time: seconds(self.batch_ms.map(|ms| ms / 1000.0), default.batch_time),
-                checkpoint_events: self.checkpoint_events.unwrap_or(default.checkpoint_events),
-                checkpoint_interval: seconds(self.checkpoint_seconds, default.checkpoint_interval),
-                sink_retry: seconds(self.sink_retry_seconds, defaults.sink_retry),
-            },
+            settings,
             entities_max: self.entities_max,
             deadline: Duration::from_millis(self.deadline_ms.unwrap_or(1000)),
             poll: seconds(self.poll_seconds, Duration::from_secs(5)),
@@ -498,6 +491,25 @@ impl Settings {
                 .drift
                 .unwrap_or(DriftSettings { enabled: !is_replay, ..DriftSettings::default() }),
         })
+    }
+
+    /// Where trust begins; nowhere where nothing is said.
+    fn anchor(&self) -> anyhow::Result<Anchor> {
+        let Some(path) = &self.trust else { return Ok(Anchor::default()) };
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Anchor::from_json(&bytes).with_context(|| format!("{} is not usable", path.display()))
+    }
+
+    fn bounds(&self, defaults: &Defaults) -> bounds::Settings {
+        let default = bounds::Settings::default();
+        bounds::Settings {
+            batch_rows_max: self.batch_rows_max.unwrap_or(default.batch_rows_max),
+            batch_time: seconds(self.batch_ms.map(|ms| ms / 1000.0), default.batch_time),
+            checkpoint_events: self.checkpoint_events.unwrap_or(default.checkpoint_events),
+            checkpoint_interval: seconds(self.checkpoint_seconds, default.checkpoint_interval),
+            sink_retry: seconds(self.sink_retry_seconds, defaults.sink_retry),
+        }
     }
 
     fn detector_plan(
@@ -543,4 +555,8 @@ impl Settings {
             },
         })
     }
+}
+
+fn seconds(setting: Option<f64>, default: Duration) -> Duration {
+    setting.map_or(default, Duration::from_secs_f64)
 }

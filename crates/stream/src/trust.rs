@@ -1,7 +1,7 @@
 //! Whom a program trusts: the anchor that its operator gave it, and the newest root that follows
 //! from it, which outlives a restart.
 
-use crate::modules::ModuleError;
+use crate::module_error::ModuleError;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,13 +1,9 @@
 //! The name of some bytes: their SHA-256. Knows nothing of what the bytes mean.
 
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-
-use crate::TrustError;
-use crate::error::cut;
 
 /// The SHA-256 of some bytes; as text, 64 lowercase hexadecimal characters.
 ///
@@ -55,47 +51,8 @@ impl fmt::Debug for Digest {
     }
 }
 
-impl FromStr for Digest {
-    type Err = TrustError;
-
-    fn from_str(text: &str) -> Result<Self, TrustError> {
-        from_hex(text).map(Self).ok_or_else(|| TrustError::MalformedDigest { found: cut(text) })
-    }
-}
-
-impl TryFrom<String> for Digest {
-    type Error = TrustError;
-
-    fn try_from(text: String) -> Result<Self, TrustError> {
-        text.parse()
-    }
-}
-
 impl From<Digest> for String {
     fn from(digest: Digest) -> Self {
         digest.to_string()
-    }
-}
-
-/// Reads exactly `N` bytes of lowercase hexadecimal. One spelling only: digests and ids are
-/// compared as text in file names.
-pub(crate) fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    let lowercase = !text.bytes().any(|byte| byte.is_ascii_uppercase());
-    (lowercase && hex::decode_to_slice(text, &mut bytes).is_ok()).then_some(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_one_spelling_is_read() {
-        let text = Digest::of(b"").to_string();
-        assert_eq!(text, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-        assert_eq!(serde_json::to_string(&Digest::of(b"")).unwrap(), format!("{text:?}"));
-        for wrong in ["", &text[1..], &text.to_uppercase(), &format!("{text}0"), &"ß".repeat(32)] {
-            assert!(wrong.parse::<Digest>().is_err(), "{wrong}");
-        }
     }
 }

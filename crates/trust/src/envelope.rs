@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::error::cut;
+use crate::spelling::cut;
 use crate::{KeyId, Keyring, Role, SigningKey, TrustError, written};
 
 /// Most signatures that an envelope may have, so that a forged one costs little to refuse.

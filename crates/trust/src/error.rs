@@ -218,11 +218,6 @@ pub enum TrustError {
     },
 }
 
-/// The beginning of a foreign text, so that a message stays one line whatever was sent.
-pub(crate) fn cut(text: &str) -> String {
-    text.chars().take(80).collect()
-}
-
 fn either(roles: &[Role]) -> String {
     roles.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
 }

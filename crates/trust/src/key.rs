@@ -6,8 +6,7 @@ use std::str::FromStr;
 use ed25519_dalek::Signer as _;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::from_hex;
-use crate::error::cut;
+use crate::spelling::{cut, from_hex};
 use crate::{Digest, TrustError};
 
 /// Names a key: the first 16 hexadecimal characters of the SHA-256 of its public key.

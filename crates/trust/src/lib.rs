@@ -19,7 +19,9 @@ mod key;
 mod keyring;
 mod module;
 mod rights;
+mod role;
 mod root;
+mod spelling;
 mod statement;
 
 pub use anchor::Anchor;
@@ -29,9 +31,10 @@ pub use enrolment::{DeviceEnvelope, Enrolment, Standing};
 pub use envelope::{Envelope, SIGNATURES_MAX, Verified};
 pub use error::TrustError;
 pub use key::{KeyId, PublicKey, SigningKey};
-pub use keyring::{Keyring, Role, TrustedKey};
+pub use keyring::{Keyring, TrustedKey};
 pub use module::{Provenance, VerifiedModule};
 pub use rights::RightsRequest;
+pub use role::Role;
 pub use root::{Root, TrustedRoot};
 pub use statement::Statement;
 

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::cut;
+use crate::spelling::cut;
 use crate::{DeviceEnvelope, Envelope, Keyring, SigningKey, Standing, TrustError, written};
 
 /// The word of a device that it wants rights, here and now.

@@ -3,12 +3,14 @@
 //! A module remembers of an entity what its events were, and nothing of others, so the rows of one
 //! entity are all that a verdict follows from.
 
-use super::{Arguments, Modules, attribution};
-use crate::data::Usage;
+use super::arguments::Arguments;
+use super::modules::Modules;
+use super::words::attribution;
 use crate::dataset::open;
+use crate::output::{print, tell};
 use crate::table::one_line;
+use crate::usage::Usage;
 use crate::words::{count, many};
-use crate::{print, tell};
 use anyhow::{Result, bail};
 use serde::Serialize;
 use twinge_contract::verdict::Verdict;

@@ -1,10 +1,11 @@
 //! Which rows are learned from, which are judged on, and what is known of each.
 
-use super::Work;
-use super::compare::Spoken;
-use crate::data::{DataFile, Usage};
+use super::spoken::Spoken;
+use super::work::{Arguments, Work};
+use crate::data::DataFile;
 use crate::dataset::Recent;
 use crate::labels::{self, Label, Labels, Said};
+use crate::usage::Usage;
 use crate::words::many;
 use anyhow::{Context, Result};
 use sha2::{Digest as _, Sha256};
@@ -38,11 +39,7 @@ enum Data {
 }
 
 impl Sources {
-    pub(crate) fn of(
-        arguments: &super::Arguments,
-        said: Said,
-        known: labels::Events,
-    ) -> Result<Self> {
+    pub(crate) fn of(arguments: &Arguments, said: Said, known: labels::Events) -> Result<Self> {
         let (from, rows_max) = (arguments.from.as_deref(), arguments.rows_max);
         let data = match &arguments.lake {
             None => Data::Files(arguments.data.clone()),

@@ -1,6 +1,6 @@
 //! The section `[retrain]` of a `detector.toml`.
 
-use crate::data::Usage;
+use crate::usage::Usage;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use twinge_experiments::judge::Gates;

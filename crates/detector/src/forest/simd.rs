@@ -4,7 +4,9 @@
 //! each, so that a swizzle is a gather. As the tests of whole modules against [`super::walk`] hold
 //! (crates/engine/tests/forest.rs), nothing but speed differs.
 
-use super::{BLOCK_LEVELS, BLOCK_PLACES, BLOCK_ROWS, Block, EXITS, Forest, TREES_MAX, blocks};
+use super::layout::{
+    BLOCK_LEVELS, BLOCK_PLACES, BLOCK_ROWS, Block, EXITS, Forest, TREES_MAX, blocks,
+};
 use bytemuck::cast;
 use core::arch::wasm32::{
     i8x16_add, i8x16_bitmask, i8x16_gt, i8x16_shuffle, i8x16_swizzle, i16x8_narrow_i32x4,

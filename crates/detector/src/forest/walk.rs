@@ -3,7 +3,7 @@
 //! A branch taken is an index computed, never a jump: `i = 2i + 1 + (x > t)`, and latency hides
 //! behind eight rows that walk at once.
 
-use super::{
+use super::layout::{
     BLOCK_LEVELS, BLOCK_PLACES, Block, EXITS, Forest, arranged, blocks, exit_place, first_levels,
     key, last_blocks, last_exits, place,
 };

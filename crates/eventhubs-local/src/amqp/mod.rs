@@ -5,7 +5,11 @@
 //! fields (Python's client counts on them), must not drop transfers that arrive early, and must
 //! bound depth and size of what it reads.
 
+mod code;
 pub(crate) mod error;
+mod fields;
 pub(crate) mod frame;
 pub(crate) mod message;
+pub(crate) mod performative;
+pub(crate) mod sasl;
 pub(crate) mod value;

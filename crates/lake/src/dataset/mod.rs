@@ -7,33 +7,22 @@
 mod quality;
 mod sample;
 mod sketch;
+mod statistics;
+mod tally;
 
 pub use quality::Quality;
 pub use sample::{Names, Sample, SampleSettings, Strata};
 pub use sketch::Sketch;
+pub use statistics::{FieldsOfRows, Statistics};
 
 use crate::columns::{Fields, Place, Row};
 use crate::error::LakeError;
-use crate::lake::{FileFacts, Lake, Range, digest};
-use quality::Watch;
+use crate::facts::FileFacts;
+use crate::lake::{Lake, Range, digest};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use tally::Tally;
 use twinge_contract::time::to_rfc3339;
-
-/// Categories that are counted at most for a field; further ones count as others.
-const CATEGORIES_MAX: usize = 1000;
-/// Categories that are told of a field.
-const CATEGORIES_TOLD: usize = 20;
-/// Quantiles that are told of a field.
-const QUANTILES: [(&str, f64); 7] = [
-    ("p01", 0.01),
-    ("p05", 0.05),
-    ("p25", 0.25),
-    ("p50", 0.5),
-    ("p75", 0.75),
-    ("p95", 0.95),
-    ("p99", 0.99),
-];
 
 /// A fixed part of a lake.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,31 +49,6 @@ pub struct Dataset {
     pub statistics: BTreeMap<String, Statistics>,
     /// What is wrong with it.
     pub quality: Quality,
-}
-
-/// Columns of a number of rows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FieldsOfRows {
-    /// The columns.
-    #[serde(flatten)]
-    pub fields: Fields,
-    /// The rows.
-    pub rows: u64,
-}
-
-/// What is known of a field.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Statistics {
-    /// Rows that have it.
-    pub count: u64,
-    /// Rows that lack it.
-    pub missing: u64,
-    /// For a number: its least and largest value, mean, and quantiles to one per cent of the value.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub numbers: BTreeMap<String, f64>,
-    /// For a category: the most frequent ones with their counts.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub categories: BTreeMap<String, u64>,
 }
 
 impl Dataset {
@@ -203,139 +167,7 @@ impl Dataset {
     }
 }
 
-impl Statistics {
-    /// Share of the rows that lack the field.
-    pub fn missing_share(&self) -> f64 {
-        let all = self.count + self.missing;
-        if all == 0 { 0.0 } else { self.missing as f64 / all as f64 }
-    }
-}
-
 /// Where a dataset lies.
 fn path_of(digest: &str) -> String {
     format!("_datasets/{digest}.json")
-}
-
-/// What is counted on the way through the rows.
-#[derive(Debug, Default)]
-struct Tally {
-    rows: u64,
-    entities: std::collections::BTreeSet<[u8; 16]>,
-    fields: Vec<FieldsOfRows>,
-    numbers: BTreeMap<String, Numbers>,
-    categories: BTreeMap<String, Categories>,
-    watch: Watch,
-}
-
-/// Values of a number.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Numbers {
-    pub(crate) sketch: Sketch,
-    sum: f64,
-    missing: u64,
-}
-
-/// Values of a category.
-#[derive(Clone, Debug, Default)]
-struct Categories {
-    counts: BTreeMap<String, u64>,
-    others: u64,
-    missing: u64,
-}
-
-/// Entities that are told apart at most.
-const ENTITIES_MAX: usize = 1_000_000;
-
-impl Tally {
-    fn add(&mut self, fields: &Fields, row: &Row) {
-        self.watch.add(row);
-        if row.verdict == "dead-letter" {
-            return;
-        }
-        self.rows += 1;
-        if let Some(entity) = &row.entity
-            && self.entities.len() < ENTITIES_MAX
-        {
-            self.entities.insert(twinge_contract::verdict::identity_hash(&[entity.as_bytes()]));
-        }
-        match self.fields.iter_mut().find(|known| known.fields == *fields) {
-            Some(known) => known.rows += 1,
-            None => self.fields.push(FieldsOfRows { fields: fields.clone(), rows: 1 }),
-        }
-        for (name, value) in fields.numeric.iter().zip(&row.numbers) {
-            entry(&mut self.numbers, name).add(*value);
-        }
-        for (name, value) in fields.categorical.iter().zip(&row.categories) {
-            entry(&mut self.categories, name).add(value.as_deref());
-        }
-    }
-
-    fn statistics(&self) -> BTreeMap<String, Statistics> {
-        let numbers = self.numbers.iter().map(|(name, field)| (name.clone(), field.statistics()));
-        let categories =
-            self.categories.iter().map(|(name, field)| (name.clone(), field.statistics()));
-        numbers.chain(categories).collect()
-    }
-}
-
-/// The value of a name, without a copy of the name for each row.
-fn entry<'m, V: Default>(map: &'m mut BTreeMap<String, V>, name: &str) -> &'m mut V {
-    if !map.contains_key(name) {
-        map.insert(name.to_owned(), V::default());
-    }
-    map.get_mut(name).expect("it was put there")
-}
-
-impl Numbers {
-    fn add(&mut self, value: f64) {
-        if value.is_finite() {
-            self.sketch.add(value);
-            self.sum += value;
-        } else {
-            self.missing += 1;
-        }
-    }
-
-    fn statistics(&self) -> Statistics {
-        let count = self.sketch.count();
-        let mut numbers = BTreeMap::new();
-        if let (Some(least), Some(largest)) = (self.sketch.quantile(0.0), self.sketch.quantile(1.0))
-        {
-            numbers.insert("min".to_owned(), least);
-            numbers.insert("max".to_owned(), largest);
-            numbers.insert("mean".to_owned(), self.sum / count as f64);
-            for (name, share) in QUANTILES {
-                numbers.extend(self.sketch.quantile(share).map(|value| (name.to_owned(), value)));
-            }
-        }
-        Statistics { count, missing: self.missing, numbers, categories: BTreeMap::new() }
-    }
-}
-
-impl Categories {
-    fn add(&mut self, value: Option<&str>) {
-        let Some(value) = value else {
-            self.missing += 1;
-            return;
-        };
-        if let Some(count) = self.counts.get_mut(value) {
-            *count += 1;
-        } else if self.counts.len() < CATEGORIES_MAX {
-            self.counts.insert(value.to_owned(), 1);
-        } else {
-            self.others += 1;
-        }
-    }
-
-    fn statistics(&self) -> Statistics {
-        let mut most: Vec<(&String, &u64)> = self.counts.iter().collect();
-        most.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
-        let categories = most.into_iter().take(CATEGORIES_TOLD);
-        Statistics {
-            count: self.counts.values().sum::<u64>() + self.others,
-            missing: self.missing,
-            numbers: BTreeMap::new(),
-            categories: categories.map(|(name, count)| (name.clone(), *count)).collect(),
-        }
-    }
 }

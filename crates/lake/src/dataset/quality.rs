@@ -1,6 +1,6 @@
 //! What is wrong with data, found on the way through it.
 
-use super::{FieldsOfRows, Numbers, Statistics};
+use super::statistics::{FieldsOfRows, Numbers, Statistics};
 use crate::columns::Row;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashSet};

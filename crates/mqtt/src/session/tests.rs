@@ -1,6 +1,6 @@
 use super::*;
 use crate::inbox::QoS;
-use crate::publisher::{Options, Outgoing};
+use crate::outgoing::{Options, Outgoing};
 
 use tokio_util::bytes::Bytes;
 

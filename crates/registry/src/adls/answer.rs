@@ -143,7 +143,7 @@ pub(super) struct AnswersAreErrors;
 
 impl HttpConnector for AnswersAreErrors {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(Service(Http::connect(options).map_err(super::failed)?)))
+        Ok(HttpClient::new(Service(Http::connect(options).map_err(failed)?)))
     }
 }
 
@@ -172,6 +172,11 @@ impl HttpService for Service {
         let message = message(&document);
         Err(HttpError::new(HttpErrorKind::Unknown, Answer { status, code, message }))
     }
+}
+
+/// A request that has no result, as `object_store` tells it.
+pub(super) fn failed(error: HttpError) -> object_store::Error {
+    object_store::Error::Generic { store: "MicrosoftAzure", source: Box::new(error) }
 }
 
 /// The first line of what the document says, cut short.

@@ -3,7 +3,7 @@
 //! A file is known by device and inode and by how it begins, so that it is found again under another
 //! name. Knows nothing of lines.
 
-use super::LinesError;
+use super::error::LinesError;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::{File, Metadata};

@@ -14,6 +14,7 @@
 //! was written to it; one that was copied and cut goes on in the copy. After a restart the file of
 //! the checkpoint is looked for under its new name. One that is gone by then is told and counted.
 
+mod error;
 mod ledger;
 mod reader;
 mod rotation;
@@ -21,16 +22,16 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
+pub use self::error::LinesError;
 use self::reader::{Next, Reader};
 use self::tail::Tail;
 use crate::source::{Delivery, Source, SourceError, Start};
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use thiserror::Error;
 use twinge_platform::{Clock, Disk};
 use twinge_runner::{Arrival, Place};
 
@@ -41,54 +42,6 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// Bytes of arrivals in one delivery.
 const DELIVERY_BYTES_MAX: usize = 8 << 20;
-
-/// Why a file cannot be read.
-#[derive(Debug, Error)]
-pub enum LinesError {
-    /// It cannot be opened or read.
-    #[error("cannot {action} {path}")]
-    Io {
-        /// What was being done.
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// It is shorter than the checkpoint says.
-    #[error(
-        "{path} has {bytes} bytes and the checkpoint lies at {position}: it was cut; put the whole file back or remove the checkpoint"
-    )]
-    Cut {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        bytes: u64,
-        /// The checkpoint's position.
-        position: u64,
-    },
-    /// No position is large enough for it.
-    #[error("{0} has more than a terabyte: let it be rotated earlier")]
-    TooLong(PathBuf),
-    /// The ledger of a followed file cannot be understood.
-    #[error(
-        "{0} is damaged or of another version: put it back, or remove it together with the checkpoints to begin anew"
-    )]
-    Ledger(PathBuf),
-    /// The ledger does not know the file that a checkpoint lies in.
-    #[error(
-        "the checkpoint lies in generation {number} of {path}, which {ledger} does not know: put that back, or remove the checkpoints to begin anew"
-    )]
-    Unknown {
-        /// The file that is followed.
-        path: PathBuf,
-        /// Where its generations are told.
-        ledger: PathBuf,
-        /// The one that is not.
-        number: u64,
-    },
-}
 
 /// A file as a source.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Lines out of one file. Does not know whether the file grows, nor what comes after it.
 
-use super::LinesError;
+use super::error::LinesError;
 use super::ledger::Head;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};

@@ -3,7 +3,7 @@
 //! Files that stand at the path one after the other are generations, numbered in the
 //! [ledger](super::ledger). A position holds the number and a position in that file.
 
-use super::LinesError;
+use super::error::LinesError;
 use super::ledger::{FileId, Generation, Ledger};
 use super::reader::{Next, Reader};
 use super::rotation::{Before, find, successor};

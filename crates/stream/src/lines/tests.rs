@@ -1,6 +1,7 @@
 use super::*;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::path::PathBuf;
 use twinge_platform::{ManualClock, SimulatedDisk};
 
 async fn all(source: &mut Lines, most: usize) -> Vec<(u64, String)> {

@@ -9,7 +9,7 @@ use super::nonces::{LIFETIME_MS, NonceError, Nonces};
 use super::{CHALLENGE_PATH, Challenge, DETECTORS_MAX, RIGHTS_PATH, Rights};
 use crate::chain::chain;
 use crate::metrics::Metrics;
-use crate::modules::ModuleError;
+use crate::module_error::ModuleError;
 use crate::trust::Trust;
 use axum::Router;
 use axum::body::{Body, Bytes};
