@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use twinge_contract::schema::Schema;
@@ -177,6 +177,13 @@ impl Running {
     /// Starts a host that listens, and waits for its address.
     pub fn listening(command: &mut Command) -> Self {
         Self::serving(command.args(["--listen", "127.0.0.1:0"]), &["serving HTTP"])
+    }
+
+    /// Starts a host that listens, with what it writes to its standard output.
+    pub fn listening_and_told(command: &mut Command) -> (Self, ChildStdout) {
+        let mut this = Self::listening(command);
+        let output = this.child.stdout.take().unwrap();
+        (this, output)
     }
 
     /// Starts a host and waits until it has said each of these, with an address; its own is the last.

@@ -14,3 +14,4 @@ mod mqtt;
 mod server;
 mod settings;
 mod spool;
+mod tls;
