@@ -28,11 +28,12 @@ const ENTITIES_MAX: usize = 10_000;
 /// Names that a command, topic or payload may hold in braces.
 const NAMES: [&str; 6] = ["entity", "detector", "severity", "score", "id", "device"];
 
-/// One `[[action]]`.
+/// What is done on the spot when a finding is bad enough: a program that is run, or a message to the
+/// broker.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ActionSettings {
-    /// The least severity.
+    /// The least severity of a finding.
     #[serde(default = "high")]
     severity: Severity,
     /// Whether an entity that stops sending counts.
@@ -46,15 +47,15 @@ pub(crate) struct ActionSettings {
     environment: Vec<String>,
     /// A topic of the broker under `[mqtt]`.
     topic: Option<String>,
-    /// What is published there; the finding, where nothing is said.
+    /// What is published there [default: the finding].
     payload: Option<String>,
-    /// The program is killed after so long.
+    /// Seconds after which the program is killed.
     #[serde(default = "ten")]
     timeout_seconds: f64,
     /// At most so many a minute.
     #[serde(default = "ten")]
     per_minute: f64,
-    /// One for each entity in so long.
+    /// Seconds before the same entity causes another.
     #[serde(default = "sixty")]
     entity_pause_seconds: f64,
 }

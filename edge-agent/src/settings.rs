@@ -15,6 +15,9 @@ use twinge_stream::sink::NOWHERE;
 pub(crate) const TABLES: &[&str] =
     &["mqtt", "modbus", "uplink", "spool", "forward", "sample", "action"];
 
+/// Where `forward` is `"samples"`: one in so many events of verdicts that are not anomalous goes up.
+const SAMPLE: u32 = 100;
+
 /// What the agent brings along beside what every program does.
 #[derive(Clone, Debug)]
 pub(crate) struct AgentPlan {
@@ -36,7 +39,7 @@ pub(crate) struct AgentPlan {
     pub(crate) actions: Vec<Action>,
 }
 
-/// `[spool]`.
+/// Bounds on what waits for the uplink.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct SpoolSettings {
@@ -91,7 +94,7 @@ impl AgentPlan {
             settings.use_outputs(NOWHERE, NOWHERE);
         }
         let spool = settings.take::<SpoolSettings>("spool")?.unwrap_or_default().settings()?;
-        let sample = settings.take("sample")?.unwrap_or(100);
+        let sample = settings.take("sample")?.unwrap_or(SAMPLE);
         ensure!((1..=1_000_000).contains(&sample), "sample must lie between 1 and 1000000");
         let forward: Option<Forward> = settings.take("forward")?;
         ensure!(forward.is_none() || uplink.is_some(), "forward needs a way up: add [uplink]");

@@ -36,7 +36,7 @@ pub(crate) struct DeviceFlags {
     device_rights_hierarchical: bool,
 }
 
-/// `[devices]` of a configuration file.
+/// The rights on a registry that the host gives to devices.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Table {

@@ -44,7 +44,7 @@ pub(crate) struct ConsoleFlags {
     console_token_file: Option<PathBuf>,
 }
 
-/// `[console]` of a configuration file.
+/// The console: the page with live verdicts and what runs.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Table {
