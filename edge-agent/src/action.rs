@@ -138,7 +138,7 @@ impl Action {
             let unknown = template.names().find(|name| !NAMES.contains(name)).map(str::to_owned);
             match unknown {
                 None => Ok(template),
-                Some(name) => Err(TopicError::Unknown { pattern: NAMES.join(", "), name }),
+                Some(name) => Err(TopicError::NoName { name, known: NAMES.join("}, {") }),
             }
         };
         for (key, value) in [
@@ -148,15 +148,15 @@ impl Action {
         ] {
             anyhow::ensure!(
                 (0.0..=86_400.0).contains(&value),
-                "[[action]] {key} must lie between 0 and 86400"
+                "{key} must lie between 0 and 86400"
             );
         }
         let deed = match (&settings.command[..], &settings.topic) {
             ([], Some(topic)) => {
-                anyhow::ensure!(has_broker, "[[action]] topic needs a broker: add [mqtt]");
+                anyhow::ensure!(has_broker, "topic needs a broker: add [mqtt]");
                 anyhow::ensure!(
                     settings.environment.is_empty(),
-                    "[[action]] environment goes with command; nothing else has variables"
+                    "environment goes with command; nothing else has variables"
                 );
                 let payload = settings.payload.as_ref().map(template).transpose()?;
                 Deed::Publish { topic: template(topic)?, payload }
@@ -164,11 +164,11 @@ impl Action {
             ([_, ..], None) => {
                 anyhow::ensure!(
                     settings.payload.is_none(),
-                    "[[action]] payload goes with topic; a command gets the finding on standard input"
+                    "payload goes with topic; a command gets the finding on standard input"
                 );
                 Deed::Run(CommandLine::new(&settings.command, &settings.environment, template)?)
             }
-            _ => anyhow::bail!("each [[action]] has either `command` or `topic`"),
+            _ => anyhow::bail!("each has either `command` or `topic`: give one of them"),
         };
         Ok(Self { settings: settings.clone(), deed, counts: Arc::default() })
     }

@@ -80,12 +80,14 @@ impl AgentPlan {
     /// Takes the agent's tables out of `settings` and tells those what follows from them.
     pub(crate) fn take(settings: &mut Settings, state: &str) -> anyhow::Result<Self> {
         let topics: Vec<TopicSettings> = settings.take_inner("mqtt", "topic")?.unwrap_or_default();
-        let topics = topics.iter().map(Topic::new).collect::<Result<Vec<_>, _>>();
-        let topics = topics.context("[[mqtt.topic]]")?;
+        let topics = topics.iter().zip(1..).map(|(topic, number)| {
+            Topic::new(topic).with_context(|| format!("[[mqtt.topic]] number {number}"))
+        });
+        let topics = topics.collect::<anyhow::Result<Vec<_>>>()?;
         let mqtt: Option<twinge_mqtt::Settings> = settings.take("mqtt")?;
         let modbus: Vec<twinge_modbus::Settings> = settings.take("modbus")?.unwrap_or_default();
-        for device in &modbus {
-            device.check().with_context(|| format!("[[modbus]] {}", device.address))?;
+        for (device, number) in modbus.iter().zip(1..) {
+            device.check().with_context(|| format!("[[modbus]] number {number}"))?;
         }
         let uplink: Option<twinge_uplink::Settings> = settings.take("uplink")?;
         if let Some(uplink) = &uplink {
@@ -99,7 +101,10 @@ impl AgentPlan {
         let forward: Option<Forward> = settings.take("forward")?;
         ensure!(forward.is_none() || uplink.is_some(), "forward needs a way up: add [uplink]");
         let actions: Vec<ActionSettings> = settings.take("action")?.unwrap_or_default();
-        let actions = actions.iter().map(|action| Action::new(action, mqtt.is_some()));
+        let actions = actions.iter().zip(1..).map(|(action, number)| {
+            let action = Action::new(action, mqtt.is_some());
+            action.with_context(|| format!("[[action]] number {number} cannot be used"))
+        });
         let actions = actions.collect::<anyhow::Result<_>>()?;
         if !topics.is_empty() || !modbus.is_empty() {
             settings.use_input(Input::Pushed);

@@ -82,6 +82,8 @@ pub(crate) enum TopicError {
     Brace { text: String },
     #[error("`{name}` is no level of pattern `{pattern}`: name one of its placeholders")]
     Unknown { pattern: String, name: String },
+    #[error("a finding has no `{{{name}}}`: it has {{{known}}}")]
+    NoName { name: String, known: String },
 }
 
 impl Template {

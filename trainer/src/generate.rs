@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
-use twinge_generator::{Params, Shift, World, csv_header};
+use twinge_generator::{Params, ParamsError, Shift, World, csv_header};
 
 /// Write a stream of events with labelled anomalies; docs/generator.md tells what they are.
 #[derive(Debug, clap::Args)]
@@ -70,6 +70,18 @@ enum FormatFlag {
     Ndjson,
 }
 
+/// The flag that a value comes from.
+fn flag(error: &ParamsError) -> &'static str {
+    match error {
+        ParamsError::Entities(_) => "--entities",
+        ParamsError::EventsPerSecond(_) => "--rate",
+        ParamsError::AnomalyShare(_) => "--anomalies",
+        ParamsError::MissingShare(_) => "--missing",
+        ParamsError::Shift(_) => "--shift",
+        ParamsError::StartMs(_) => "--start",
+    }
+}
+
 /// `trainer generate`.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let world: World =
@@ -85,7 +97,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             .map(|(size, after)| Shift { after, size }),
         ..Params::new(world, arguments.seed)
     };
-    let stream = params.check().map_err(|error| Usage(error.to_string()))?.stream();
+    let stream =
+        params.check().map_err(|error| Usage(format!("{}: {error}", flag(&error))))?.stream();
     if arguments.to == Some(To::Eventhubs) {
         let count = usize::try_from(arguments.events).unwrap_or(usize::MAX);
         let with_labels = !arguments.no_labels;

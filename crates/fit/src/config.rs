@@ -68,7 +68,10 @@ pub enum Kinds {
 }
 
 #[derive(Clone, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected \"auto\", one of isolation-forest, extended-forest, neighbours, trusted-neighbours, mixture, mahalanobis, components, histogram, tails, series, wander and ratio, or a list of these"
+)]
 enum Written {
     Auto(AutoWord),
     One(DetectorKind),
@@ -268,7 +271,7 @@ pub struct ValidConfig {
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// Not the TOML it should be; the message tells line and key.
-    #[error("detector.toml is not usable: {0}")]
+    #[error("configuration is not readable: {0}")]
     Toml(String),
     /// A name that cannot stand in a path.
     #[error("key `name`: `{0}` is not usable: take 1 to 64 of a-z, 0-9 and -")]
@@ -310,7 +313,10 @@ pub enum ConfigError {
 impl Config {
     /// Reads a configuration; unknown keys are errors.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        toml::from_str(text).map_err(|error| ConfigError::Toml(error.to_string()))
+        toml::from_str(text).map_err(|error| {
+            let told = error.to_string().replace("expected a sequence", "expected a list");
+            ConfigError::Toml(told.trim_end().to_owned())
+        })
     }
 
     /// The configuration as a file to keep.

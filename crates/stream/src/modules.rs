@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thiserror::Error;
+use twinge_contract::time::to_rfc3339;
 use twinge_engine::{Engine, LoadError, Module};
 use twinge_registry::file::{FileError, read_signed};
 use twinge_registry::{
@@ -105,7 +106,8 @@ pub enum ModuleError {
     },
     /// A root of trust that nobody renewed.
     #[error(
-        "root of trust {version} expired at {expires_ms} ms: nothing new is believed until `trainer trust renew` has made another"
+        "root of trust {version} expired at {}: nothing new is believed until `trainer trust renew` has made another",
+        to_rfc3339(*.expires_ms)
     )]
     RootExpired {
         /// Its version.

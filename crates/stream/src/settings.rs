@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use twinge_contract::manifest::ENTITIES_MAX_LIMIT;
 use twinge_drift::DriftSettings;
 use twinge_registry::Name;
 use twinge_trust::Anchor;
@@ -75,7 +76,7 @@ pub struct Flags {
     #[arg(long, env = "TWINGE_FOLLOW")]
     follow: Option<PathBuf>,
     /// Address for HTTP; port 0 takes a free one. Without a file, events come in here.
-    #[arg(long, env = "TWINGE_LISTEN")]
+    #[arg(long, env = "TWINGE_LISTEN", value_parser = address)]
     listen: Option<SocketAddr>,
     /// File of verdicts; - is standard output [default: of a host verdicts.ndjson, of an edge agent -].
     #[arg(long, env = "TWINGE_VERDICTS")]
@@ -150,6 +151,11 @@ pub struct Flags {
     /// Milliseconds that a module's call may take [default: 1000].
     #[arg(long, env = "TWINGE_DEADLINE_MS")]
     deadline_ms: Option<u64>,
+}
+
+/// An address as a flag has it.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_unsaid| "write it with its port, as 127.0.0.1:8080".to_owned())
 }
 
 /// Where events come from, which detectors see them, and where verdicts go; the keys before the first
@@ -400,6 +406,9 @@ impl Settings {
             bail!(
                 "no trusted keys: give --trust with a file that `trainer keygen` wrote, or --allow-unsigned for a module file of your own"
             );
+        }
+        if self.entities_max.is_some_and(|entities| !(1..=ENTITIES_MAX_LIMIT).contains(&entities)) {
+            bail!("entities_max must lie between 1 and {ENTITIES_MAX_LIMIT}");
         }
         if self.batch_rows_max.is_some_and(|rows| !(1..=65_536).contains(&rows)) {
             bail!("batch_rows_max must lie between 1 and 65536");

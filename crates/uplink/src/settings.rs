@@ -298,7 +298,8 @@ impl Settings {
 
     fn http(&self) -> Result<Http, SettingsError> {
         let url = self.url.as_deref();
-        let url = url.ok_or_else(|| SettingsError::missing("url", "where to post to"))?;
+        let url =
+            url.ok_or_else(|| SettingsError::missing("url", "give the address to post to"))?;
         let url = parse_url(url).map_err(|problem| SettingsError::new("url", problem))?;
         let token = self.token_file.clone().map(SecretSource::File);
         if let Some(token) = &token {

@@ -2,6 +2,7 @@
 
 mod cli;
 mod configuration;
+mod errors;
 mod metrics;
 mod schemas;
 mod source;
@@ -31,11 +32,12 @@ struct Page {
     make: fn() -> Result<String>,
 }
 
-const PAGES: [Page; 4] = [
+const PAGES: [Page; 5] = [
     Page { name: "cli.md", make: cli::page },
     Page { name: "configuration.md", make: configuration::page },
     Page { name: "metrics.md", make: metrics::page },
     Page { name: "schemas.md", make: schemas::page },
+    Page { name: "errors.md", make: errors::page },
 ];
 
 /// `cargo xtask reference`.
