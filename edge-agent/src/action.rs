@@ -28,11 +28,12 @@ const ENTITIES_MAX: usize = 10_000;
 /// Names that a command, topic or payload may hold in braces.
 const NAMES: [&str; 6] = ["entity", "detector", "severity", "score", "id", "device"];
 
-/// One `[[action]]`.
+/// What is done on the spot when a finding is bad enough: a program that is run, or a message to the
+/// broker.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ActionSettings {
-    /// The least severity.
+    /// The least severity of a finding.
     #[serde(default = "high")]
     severity: Severity,
     /// Whether an entity that stops sending counts.
@@ -46,15 +47,15 @@ pub(crate) struct ActionSettings {
     environment: Vec<String>,
     /// A topic of the broker under `[mqtt]`.
     topic: Option<String>,
-    /// What is published there; the finding, where nothing is said.
+    /// What is published there [default: the finding].
     payload: Option<String>,
-    /// The program is killed after so long.
+    /// Seconds after which the program is killed.
     #[serde(default = "ten")]
     timeout_seconds: f64,
     /// At most so many a minute.
     #[serde(default = "ten")]
     per_minute: f64,
-    /// One for each entity in so long.
+    /// Seconds before the same entity causes another.
     #[serde(default = "sixty")]
     entity_pause_seconds: f64,
 }
@@ -137,7 +138,7 @@ impl Action {
             let unknown = template.names().find(|name| !NAMES.contains(name)).map(str::to_owned);
             match unknown {
                 None => Ok(template),
-                Some(name) => Err(TopicError::Unknown { pattern: NAMES.join(", "), name }),
+                Some(name) => Err(TopicError::NoName { name, known: NAMES.join("}, {") }),
             }
         };
         for (key, value) in [
@@ -147,15 +148,15 @@ impl Action {
         ] {
             anyhow::ensure!(
                 (0.0..=86_400.0).contains(&value),
-                "[[action]] {key} must lie between 0 and 86400"
+                "{key} must lie between 0 and 86400"
             );
         }
         let deed = match (&settings.command[..], &settings.topic) {
             ([], Some(topic)) => {
-                anyhow::ensure!(has_broker, "[[action]] topic needs a broker: add [mqtt]");
+                anyhow::ensure!(has_broker, "topic needs a broker: add [mqtt]");
                 anyhow::ensure!(
                     settings.environment.is_empty(),
-                    "[[action]] environment goes with command; nothing else has variables"
+                    "environment goes with command; nothing else has variables"
                 );
                 let payload = settings.payload.as_ref().map(template).transpose()?;
                 Deed::Publish { topic: template(topic)?, payload }
@@ -163,11 +164,11 @@ impl Action {
             ([_, ..], None) => {
                 anyhow::ensure!(
                     settings.payload.is_none(),
-                    "[[action]] payload goes with topic; a command gets the finding on standard input"
+                    "payload goes with topic; a command gets the finding on standard input"
                 );
                 Deed::Run(CommandLine::new(&settings.command, &settings.environment, template)?)
             }
-            _ => anyhow::bail!("each [[action]] has either `command` or `topic`"),
+            _ => anyhow::bail!("each has either `command` or `topic`: give one of them"),
         };
         Ok(Self { settings: settings.clone(), deed, counts: Arc::default() })
     }

@@ -124,6 +124,7 @@ async fn try_broker(settings: &twinge_mqtt::Settings) -> anyhow::Result<String> 
 }
 
 async fn try_port(address: &str) -> anyhow::Result<String> {
-    timeout(PATIENCE, TcpStream::connect(address)).await.context("no answer")??;
+    let connected = timeout(PATIENCE, TcpStream::connect(address)).await.context("no answer")?;
+    connected.context("no device takes the connection: is it on, and is the address its own?")?;
     Ok("answers".into())
 }

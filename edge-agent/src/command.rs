@@ -69,19 +69,19 @@ impl CommandLine {
         for name in environment {
             ensure!(
                 !name.is_empty() && !name.contains(['=', '\0']),
-                "[[action]] environment holds `{name}`: give names of variables, without values"
+                "environment holds `{name}`: give names of variables, without values"
             );
         }
         let words: Vec<Template> = words.iter().map(parse).collect::<Result<_, _>>()?;
-        let program = words.first().context("[[action]] command has no program")?;
+        let program = words.first().context("command has no program")?;
         ensure!(
             program.text().is_some(),
-            "[[action]] command names its program by a placeholder: write the program itself, whoever \
+            "command names its program by a placeholder: write the program itself, whoever \
              sends events must not choose it"
         );
         if let Some(word) = scripted(&words) {
             anyhow::bail!(
-                "[[action]] command has the placeholder `{{{word}}}` in what a shell or an \
+                "command has the placeholder `{{{word}}}` in what a shell or an \
                  interpreter takes for script: use the variable TWINGE_{} there, or standard input",
                 word.to_uppercase()
             );

@@ -15,6 +15,9 @@ use twinge_stream::sink::NOWHERE;
 pub(crate) const TABLES: &[&str] =
     &["mqtt", "modbus", "uplink", "spool", "forward", "sample", "action"];
 
+/// Where `forward` is `"samples"`: one in so many events of verdicts that are not anomalous goes up.
+const SAMPLE: u32 = 100;
+
 /// What the agent brings along beside what every program does.
 #[derive(Clone, Debug)]
 pub(crate) struct AgentPlan {
@@ -36,7 +39,7 @@ pub(crate) struct AgentPlan {
     pub(crate) actions: Vec<Action>,
 }
 
-/// `[spool]`.
+/// Bounds on what waits for the uplink.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct SpoolSettings {
@@ -77,12 +80,14 @@ impl AgentPlan {
     /// Takes the agent's tables out of `settings` and tells those what follows from them.
     pub(crate) fn take(settings: &mut Settings, state: &str) -> anyhow::Result<Self> {
         let topics: Vec<TopicSettings> = settings.take_inner("mqtt", "topic")?.unwrap_or_default();
-        let topics = topics.iter().map(Topic::new).collect::<Result<Vec<_>, _>>();
-        let topics = topics.context("[[mqtt.topic]]")?;
+        let topics = topics.iter().zip(1..).map(|(topic, number)| {
+            Topic::new(topic).with_context(|| format!("[[mqtt.topic]] number {number}"))
+        });
+        let topics = topics.collect::<anyhow::Result<Vec<_>>>()?;
         let mqtt: Option<twinge_mqtt::Settings> = settings.take("mqtt")?;
         let modbus: Vec<twinge_modbus::Settings> = settings.take("modbus")?.unwrap_or_default();
-        for device in &modbus {
-            device.check().with_context(|| format!("[[modbus]] {}", device.address))?;
+        for (device, number) in modbus.iter().zip(1..) {
+            device.check().with_context(|| format!("[[modbus]] number {number}"))?;
         }
         let uplink: Option<twinge_uplink::Settings> = settings.take("uplink")?;
         if let Some(uplink) = &uplink {
@@ -91,12 +96,15 @@ impl AgentPlan {
             settings.use_outputs(NOWHERE, NOWHERE);
         }
         let spool = settings.take::<SpoolSettings>("spool")?.unwrap_or_default().settings()?;
-        let sample = settings.take("sample")?.unwrap_or(100);
+        let sample = settings.take("sample")?.unwrap_or(SAMPLE);
         ensure!((1..=1_000_000).contains(&sample), "sample must lie between 1 and 1000000");
         let forward: Option<Forward> = settings.take("forward")?;
         ensure!(forward.is_none() || uplink.is_some(), "forward needs a way up: add [uplink]");
         let actions: Vec<ActionSettings> = settings.take("action")?.unwrap_or_default();
-        let actions = actions.iter().map(|action| Action::new(action, mqtt.is_some()));
+        let actions = actions.iter().zip(1..).map(|(action, number)| {
+            let action = Action::new(action, mqtt.is_some());
+            action.with_context(|| format!("[[action]] number {number} cannot be used"))
+        });
         let actions = actions.collect::<anyhow::Result<_>>()?;
         if !topics.is_empty() || !modbus.is_empty() {
             settings.use_input(Input::Pushed);

@@ -226,7 +226,10 @@ pub(crate) fn main(state: &Path, json: bool) -> ExitCode {
             ExitCode::from(u8::from(!status.troubles.is_empty()))
         }
         Ok(None) => {
-            println!("no agent runs on {}", state.display());
+            println!(
+                "no agent runs on {}: start one, or name its directory with --state",
+                state.display()
+            );
             ExitCode::from(3)
         }
         Err(error) => {

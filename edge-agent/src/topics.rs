@@ -12,15 +12,15 @@ use twinge_stream::Incoming;
 /// Longest pattern, in levels.
 const LEVELS_MAX: usize = 32;
 
-/// One `[[mqtt.topic]]`: topics that events come under.
+/// Topics of the broker that events come under.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TopicSettings {
     /// Levels, of which `{name}` stands for any, `{name*}` at the end for all that follow, and `+`
     /// and `#` for what nobody wants to name.
     pattern: String,
-    /// The entity of an event that names none, such as `{line}/{machine}`; without it, the level
-    /// called `entity`.
+    /// The entity of an event that names none, such as `{line}/{machine}` [default: the level called
+    /// `entity`].
     entity: Option<String>,
     /// Levels that become fields of the event, unless it has such itself.
     #[serde(default)]
@@ -82,6 +82,8 @@ pub(crate) enum TopicError {
     Brace { text: String },
     #[error("`{name}` is no level of pattern `{pattern}`: name one of its placeholders")]
     Unknown { pattern: String, name: String },
+    #[error("a finding has no `{{{name}}}`: it has {{{known}}}")]
+    NoName { name: String, known: String },
 }
 
 impl Template {

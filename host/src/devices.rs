@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use twinge_registry::{AdlsSettings, SAS_LIFETIME_MS_MAX};
 use twinge_stream::rights::DeskPlan;
-use twinge_stream::settings::Settings;
+use twinge_stream::settings::{Settings, address};
 
 const DAYS_MAX: f64 = SAS_LIFETIME_MS_MAX as f64 / 86_400_000.0;
 /// An hour: below that, devices would do little else than ask.
@@ -29,14 +29,14 @@ pub(crate) struct DeviceFlags {
     device_rights_days: Option<f64>,
     /// Address that devices ask for rights at; port 0 takes a free one. Nothing else is served there
     /// but /livez and /readyz. It has no TLS: put a proxy before it, for devices ask over https only.
-    #[arg(long, env = "TWINGE_DEVICE_RIGHTS_LISTEN")]
+    #[arg(long, env = "TWINGE_DEVICE_RIGHTS_LISTEN", value_parser = address)]
     device_rights_listen: Option<SocketAddr>,
     /// The account has a hierarchical namespace, so that rights may be for the registry's folder.
     #[arg(long, env = "TWINGE_DEVICE_RIGHTS_HIERARCHICAL")]
     device_rights_hierarchical: bool,
 }
 
-/// `[devices]` of a configuration file.
+/// The rights on a registry that the host gives to devices.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Table {
@@ -65,7 +65,7 @@ impl DeviceFlags {
         };
         ensure!(
             registry.contains("://"),
-            "rights for devices are for the address of a container: a directory knows none"
+            "rights for devices are for the address of a container, such as https://ACCOUNT.blob.core.windows.net/CONTAINER: a directory knows none"
         );
         let listen = listen.context(
             "devices ask for rights at an address of their own: give --device-rights-listen, such as 127.0.0.1:8081",

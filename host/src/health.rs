@@ -22,7 +22,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     runtime.context("the runtime cannot start")?.block_on(async {
         let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
         let answer = client.get(&url).send().await;
-        let answer = answer.with_context(|| format!("no host answers at {url}"))?;
+        let answer = answer.with_context(|| format!("no host answers at {url}: start it with --listen, or give its address with --address"))?;
         let status = answer.status();
         let told = answer.text().await.unwrap_or_default();
         ensure!(status.is_success(), "{url} answers {status}: {}", told.trim());

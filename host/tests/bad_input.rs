@@ -98,7 +98,7 @@ fn modules_that_are_not_trusted_are_refused() {
     };
     assert!(run("unsigned.wasm", &bytes, false).contains("is unsigned"));
     assert!(run("truncated.wasm", &bytes[..bytes.len() / 2], true).contains("truncated"));
-    assert!(run("empty.wasm", b"", true).contains("not readable WebAssembly"));
+    assert!(run("empty.wasm", b"", true).contains("no WebAssembly"));
     let other = wat::parse_str("(module)").unwrap();
     assert!(run("no-detector.wasm", &other, true).contains("twinge.manifest"));
     // The real module with an import in front: type section with one type, import section.

@@ -119,6 +119,11 @@ pub(crate) fn run(verb: &Verb) -> Result<()> {
 }
 
 pub(crate) async fn open(place: &str) -> Result<Lake> {
+    // Opening a directory makes it; of a slip of the hand, nobody would learn.
+    ensure!(
+        place.contains("://") || Path::new(place).is_dir(),
+        "there is no lake at {place}: give the directory or address that a host was told with --lake"
+    );
     let variable = |name: &str| std::env::var(name).ok();
     Ok(Lake::new(open_store(place, &variable).await?))
 }

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
-use twinge_generator::{Event, Params, Shift, World, csv_header};
+use twinge_generator::{Event, Params, ParamsError, Shift, World, csv_header};
 
 /// Write a stream of events with labelled anomalies; docs/generator.md tells what they are.
 #[derive(Debug, clap::Args)]
@@ -71,11 +71,24 @@ enum FormatFlag {
     Ndjson,
 }
 
+/// The flag that a value comes from.
+fn flag(error: &ParamsError) -> &'static str {
+    match error {
+        ParamsError::Entities(_) => "--entities",
+        ParamsError::EventsPerSecond(_) => "--rate",
+        ParamsError::AnomalyShare(_) => "--anomalies",
+        ParamsError::MissingShare(_) => "--missing",
+        ParamsError::Shift(_) => "--shift",
+        ParamsError::StartMs(_) => "--start",
+    }
+}
+
 /// `trainer generate`.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let params = params(arguments)?;
     let world = params.world;
-    let stream = params.check().map_err(|error| Usage(error.to_string()))?.stream();
+    let checked = params.check().map_err(|error| Usage(format!("{}: {error}", flag(&error))))?;
+    let stream = checked.stream();
     let events = stream.take(usize::try_from(arguments.events).unwrap_or(usize::MAX));
     if arguments.to == Some(To::Eventhubs) {
         let with_labels = !arguments.no_labels;

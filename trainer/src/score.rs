@@ -50,11 +50,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut anomalies = 0;
     let in_module = score_rows(&module, &file, |scored| {
         anomalies += u64::from(scored.outcome == Outcome::Anomalous);
-        writeln!(out, "{rows},{},{},{}", scored.score, scored.outcome.as_str(), scored.features)?;
+        writeln!(out, "{rows},{},{},{}", scored.score, scored.outcome.as_str(), scored.features)
+            .with_context(cannot)?;
         rows += 1;
         Ok(())
-    })
-    .with_context(cannot)?;
+    })?;
     out.flush().with_context(cannot)?;
     tell(&format!(
         "{rows} rows scored, {anomalies} anomalous, in {:.1} s; {:.2} us a row in the module",

@@ -67,7 +67,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Some(config) => config,
         None => infer(&file)?,
     };
-    let valid = config.check()?;
+    let checked = config.check();
+    let valid = match &arguments.config {
+        Some(path) => checked.with_context(|| format!("{} is not usable", path.display()))?,
+        None => checked.with_context(|| file.name())?,
+    };
     let key = match (&arguments.key, arguments.unsigned) {
         (_, true) => None,
         (Some(path), false) => Some(keys::read_key(path)?),
@@ -122,9 +126,8 @@ pub(crate) fn read_config(path: &Path) -> Result<Config> {
 /// What a module tells of itself.
 fn read_former(path: &Path) -> Result<Manifest> {
     let module = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let manifest = twinge_engine::manifest(&module).with_context(|| {
-        format!("{} is no module: give one that `trainer train` wrote", path.display())
-    })?;
+    let manifest = twinge_engine::manifest(&module)
+        .with_context(|| format!("--former {} cannot be used", path.display()))?;
     if manifest.drift.is_none() {
         tell(&format!(
             "note: {} tells too little of its data for drift to be measured against it; the new module is the first of its line",
@@ -145,9 +148,12 @@ fn infer(file: &DataFile) -> Result<Config> {
         ..Config::default()
     };
     if config.schema.width() == 0 {
-        let notes = inferred.notes.join("; ");
+        let mut notes = inferred.notes.join("; ");
+        if !notes.is_empty() {
+            notes = format!(" ({notes})");
+        }
         return Err(Usage(format!(
-            "{}: no column can be an input ({notes}): give a --config that names some",
+            "{}: no column can be an input{notes}: add a column of numbers or of words, or give a --config that names some",
             file.name()
         ))
         .into());
@@ -186,7 +192,8 @@ fn write(out: &Path, trained: &Trained, key: Option<&SigningKey>) -> Result<()> 
     let signature = signature_path(out);
     let cannot = |path: &Path| format!("cannot write {}", path.display());
     if let Some(directory) = out.parent() {
-        std::fs::create_dir_all(directory).with_context(|| cannot(directory))?;
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("cannot make the folder {}", directory.display()))?;
     }
     match key {
         Some(key) => {

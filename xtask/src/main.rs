@@ -20,6 +20,7 @@ mod monitoring;
 mod native;
 mod page;
 mod quality;
+mod reference;
 mod run;
 mod soak;
 mod supply;
@@ -60,6 +61,8 @@ enum Verb {
         #[command(subcommand)]
         verb: page::Verb,
     },
+    /// Make the pages of `docs/reference` from the code.
+    Reference(reference::Arguments),
     /// Train and score public data sets, for an evaluator to judge.
     Quality(quality::Arguments),
     /// Make the JavaScript bindings of the trainer.
@@ -102,6 +105,7 @@ fn main() -> ExitCode {
         Verb::Bench { bench: Bench::Scaling(arguments) } => bench::scaling::run(&arguments),
         Verb::Page { verb } => page::run(&verb),
         Verb::Devices { verb } => devices::run(&verb),
+        Verb::Reference(arguments) => reference::run(&arguments),
         Verb::Quality(arguments) => quality::run(&arguments),
         #[cfg(feature = "web")]
         Verb::Bindings(arguments) => bindings::run(&arguments),

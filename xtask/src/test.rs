@@ -9,6 +9,7 @@ use crate::infrastructure;
 use crate::lake;
 use crate::monitoring;
 use crate::page;
+use crate::reference;
 use crate::run::{build_programs, cargo, has, output, print, root, succeed, tell};
 use crate::supply;
 use anyhow::{Context, Result, ensure};
@@ -135,6 +136,7 @@ fn doc_tests() -> Result<Done> {
 fn documentation() -> Result<Done> {
     let mut doc = cargo(["doc", "--quiet", "--workspace", "--no-deps"]);
     succeed(doc.env("RUSTDOCFLAGS", "-Dwarnings"))?;
+    reference::check()?;
     Ok(Done::Passed)
 }
 
@@ -422,7 +424,7 @@ fn trainer() -> Command {
 }
 
 /// The folder of the programs.
-fn bin() -> PathBuf {
+pub(crate) fn bin() -> PathBuf {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     target.join("debug")

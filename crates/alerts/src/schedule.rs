@@ -9,7 +9,7 @@ const MINUTE_MS: i64 = 60_000;
 const DAY_MINUTES: i64 = 1440;
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
-/// `[[alerts.silence]]` as it is written.
+/// When nobody is to be told: a span of time, or windows that come every week.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SilenceSettings {
@@ -22,17 +22,21 @@ pub struct SilenceSettings {
     until: Option<String>,
     /// Windows that come every week, such as `sat-sun 22:00-06:00`.
     weekly: Vec<String>,
-    /// The offset from UTC that the windows are meant in, such as `+01:00`.
+    /// The offset from UTC that the windows are meant in, such as `+01:00` [default: UTC].
     utc_offset: Option<String>,
     /// Why, for whoever wonders.
     reason: String,
 }
 
+/// What a silence covers; everything that is left out matches.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct MatchSettings {
+    /// A detector's name.
     detector: Option<String>,
+    /// An entity.
     entity: Option<String>,
+    /// A kind of finding.
     kind: Option<AlertKind>,
 }
 

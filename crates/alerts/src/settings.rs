@@ -12,45 +12,48 @@ use twinge_contract::verdict::Severity;
 /// A year, in seconds: no setting is longer.
 const SECONDS_MAX: f64 = 31_536_000.0;
 
-/// `[alerts]` as it is written.
+/// Whom findings are told to, and how often. The table alone, with nothing in it, writes them to the
+/// log.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AlertSettings {
-    /// Whether alerts go to the log; without another place they do.
+    /// Whether alerts go to the log [default: where there is no other place].
     pub log: Option<bool>,
     /// The hub that alerts go to, as `hub:NAME`.
     pub hub: Option<String>,
     /// Where alerts are posted.
     pub webhook: Vec<WebhookSettings>,
-    /// Least severity that is told: low, medium or high.
+    /// Least severity that is told; not `"none"` [default: `"low"`].
     pub severity_min: Option<Severity>,
-    /// Seconds without a finding after which an episode has ended.
+    /// Seconds without a finding after which an episode has ended [default: 900].
     pub gap_seconds: Option<f64>,
-    /// Seconds for which a condition must be well before it counts as cleared.
+    /// Seconds for which a condition must be well before it counts as cleared [default: 60].
     pub clear_seconds: Option<f64>,
-    /// Seconds between the first word of an episode and the second; then twice as many, and so on.
+    /// Seconds between the first word of an episode and the second; then twice as many, and so on
+    /// [default: 60].
     pub update_seconds: Option<f64>,
-    /// Seconds between two words of an episode at most.
+    /// Seconds between two words of an episode at most [default: 3600].
     pub update_seconds_max: Option<f64>,
-    /// Entities with an open episode beyond which others become one alert of everything.
+    /// Entities with an open episode beyond which others become one alert of everything
+    /// [default: 20].
     pub storm_entities: Option<usize>,
-    /// Episodes that are open at most.
+    /// Episodes that are open at most [default: 10000].
     pub episodes_max: Option<usize>,
-    /// Days after which a silent entity is not expected any more.
+    /// Days after which a silent entity is not expected any more [default: 7].
     pub forget_days: Option<f64>,
     /// Address that the names of runbooks are appended to.
     pub runbooks: Option<String>,
-    /// Share of the events that may be dead letters, 0 to 1.
+    /// Share of the events that may be dead letters, 0 to 1 [default: 0.05].
     pub dead_letter_share_max: Option<f64>,
-    /// Seconds over which that share is taken.
+    /// Seconds over which that share is taken [default: 300].
     pub dead_letter_seconds: Option<f64>,
-    /// Seconds that events may wait to be scored.
+    /// Seconds that events may wait to be scored [default: 300].
     pub lag_seconds_max: Option<f64>,
     /// When nobody is to be told.
     pub silence: Vec<SilenceSettings>,
 }
 
-/// `[[alerts.webhook]]` as it is written.
+/// An address that alerts are posted to.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WebhookSettings {
@@ -62,7 +65,7 @@ pub struct WebhookSettings {
     pub secret_file: Option<PathBuf>,
     /// Variable of the environment that holds the secret.
     pub secret_env: Option<String>,
-    /// Least severity that goes there.
+    /// Least severity that goes there [default: that of all alerts].
     pub severity_min: Option<Severity>,
 }
 

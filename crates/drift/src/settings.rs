@@ -3,11 +3,11 @@
 use serde::Deserialize;
 use thiserror::Error;
 
-/// When drift is told: `[drift]` of a configuration file.
+/// When drift is told: inputs or scores that are not as they were in training.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DriftSettings {
-    /// Whether it is.
+    /// Whether it is told; without the table, wherever events are not replayed from a file.
     pub enabled: bool,
     /// Events of a window; with each, what was before it counts half.
     pub window_events: u32,

@@ -15,6 +15,9 @@ const FUNCTION_BYTES_MAX: usize = 256 << 10;
 /// Why a module's manifest cannot be told.
 #[derive(Debug, Error)]
 pub enum InspectError {
+    /// Something else than WebAssembly.
+    #[error("file is no WebAssembly: give a module that `trainer train` wrote")]
+    NotWasm,
     /// Not a WebAssembly module, or a truncated one.
     #[error("module is not readable WebAssembly; it may be truncated: fetch or train it again")]
     Parse(#[source] wasmparser::BinaryReaderError),
@@ -39,6 +42,9 @@ pub enum InspectError {
 
 /// The manifest of a module.
 pub fn manifest(module: &[u8]) -> Result<Manifest, InspectError> {
+    if !module.starts_with(b"\0asm") {
+        return Err(InspectError::NotWasm);
+    }
     let mut found = None;
     for payload in Parser::new(0).parse_all(module) {
         let section = match payload.map_err(InspectError::Parse)? {

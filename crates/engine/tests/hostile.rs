@@ -185,7 +185,7 @@ fn bytes_that_are_no_module_are_refused(strategy: Strategy) {
     let component = with_manifest(b"\0asm\x0d\0\x01\0".to_vec(), &counter_manifest().to_json());
     let cases = [
         ("nothing", vec![], "Inspect("),
-        ("text", b"(module)".to_vec(), "Inspect(Parse("),
+        ("text", b"(module)".to_vec(), "Inspect(NotWasm"),
         ("a component", component, "Compile("),
         ("garbage behind", [honest(counter(&[])), vec![0xff; 9]].concat(), "Inspect(Parse("),
         (

@@ -71,7 +71,7 @@ pub struct Comparison {
     pub challenger: Side,
 }
 
-/// What a challenger must reach: the section `[retrain.gates]`.
+/// What a challenger must reach before it is published.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Gates {

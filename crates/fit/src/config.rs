@@ -9,7 +9,7 @@ use twinge_contract::manifest::{ENTITIES_MAX_LIMIT, StreamRules, is_detector_nam
 use twinge_contract::schema::{Schema, SchemaError};
 use twinge_detector::part::PARTS_MAX;
 
-/// A `detector.toml` as it is written.
+/// What to train; the keys before the first table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -23,13 +23,13 @@ pub struct Config {
     /// Features to compute; left out, they follow from the schema.
     #[serde(default, skip_serializing_if = "FeatureSettings::is_empty")]
     pub features: FeatureSettings,
-    /// The detector.
+    /// Which detectors take part.
     #[serde(default)]
     pub detector: DetectorSettings,
-    /// The threshold.
+    /// How many false alarms are acceptable.
     #[serde(default)]
     pub threshold: ThresholdSettings,
-    /// Rules of the stream.
+    /// How events are placed in time and how much is remembered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<StreamSettings>,
     /// How the detector is retrained. Training itself does not look at it, so it does not count
@@ -38,7 +38,7 @@ pub struct Config {
     pub retrain: Option<toml::Table>,
 }
 
-/// The detectors and their settings.
+/// Which detectors take part, and their settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DetectorSettings {
@@ -68,7 +68,10 @@ pub enum Kinds {
 }
 
 #[derive(Clone, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected \"auto\", one of isolation-forest, extended-forest, neighbours, trusted-neighbours, mixture, mahalanobis, components, histogram, tails, series, wander and ratio, or a list of these"
+)]
 enum Written {
     Auto(AutoWord),
     One(DetectorKind),
@@ -78,6 +81,7 @@ enum Written {
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum AutoWord {
+    /// Chosen by what the data shows.
     Auto,
 }
 
@@ -236,20 +240,22 @@ impl Default for ThresholdSettings {
     }
 }
 
-/// Rules of the stream that are set; the others follow from the features.
+/// How events are placed in time and how much is remembered; what is left out follows from the
+/// features.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StreamSettings {
-    /// Seconds; see [`StreamRules::lateness_s`].
+    /// An event older than its entity's latest by more than this is scored without changing state.
+    /// Seconds [default: 0].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lateness_s: Option<f64>,
-    /// Seconds; see [`StreamRules::skew_max_s`].
+    /// An event further ahead of its arrival than this is a dead letter. Seconds [default: 3600].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skew_max_s: Option<f64>,
-    /// See [`StreamRules::warm_up_events`].
+    /// Events of an entity before its verdicts count [default: by the features].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warm_up_events: Option<u32>,
-    /// See [`StreamRules::entities_max`].
+    /// Entities remembered at most; the one seen longest ago makes room [default: 100000].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entities_max: Option<u32>,
 }
@@ -265,7 +271,7 @@ pub struct ValidConfig {
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// Not the TOML it should be; the message tells line and key.
-    #[error("detector.toml is not usable: {0}")]
+    #[error("configuration is not readable: {0}")]
     Toml(String),
     /// A name that cannot stand in a path.
     #[error("key `name`: `{0}` is not usable: take 1 to 64 of a-z, 0-9 and -")]
@@ -307,7 +313,10 @@ pub enum ConfigError {
 impl Config {
     /// Reads a configuration; unknown keys are errors.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        toml::from_str(text).map_err(|error| ConfigError::Toml(error.to_string()))
+        toml::from_str(text).map_err(|error| {
+            let told = error.to_string().replace("expected a sequence", "expected a list");
+            ConfigError::Toml(told.trim_end().to_owned())
+        })
     }
 
     /// The configuration as a file to keep.

@@ -27,7 +27,9 @@ pub enum TrainError {
         hint: &'static str,
     },
     /// Nothing varies.
-    #[error("all rows are alike in every input: there is nothing to learn from")]
+    #[error(
+        "all rows are alike in every input: there is nothing to learn from; give data in which something varies"
+    )]
     AllAlike,
     /// Two category texts cannot be told apart.
     #[error(

@@ -58,6 +58,9 @@ pub enum ReadError {
         /// Columns that are there.
         there: String,
     },
+    /// A column of the schema stands twice.
+    #[error("data has two columns `{0}`, and which is meant nobody knows: rename or remove one")]
+    TwoColumns(String),
     /// A row with more or fewer cells than the header.
     #[error(
         "line {line} has {found} cells where the header has {expected}: mend or remove the line"
@@ -71,7 +74,7 @@ pub enum ReadError {
         expected: u64,
     },
     /// A line that is not what its format says.
-    #[error("line {line} is not readable: {reason}")]
+    #[error("line {line} is not readable: mend or remove it: {reason}")]
     Line {
         /// Line in the file.
         line: u64,
@@ -178,6 +181,9 @@ fn columns(schema: &Schema, header: Option<&[String]>) -> Result<Vec<Column>, Re
         let place = header.and_then(|header| header.iter().position(|other| other == name));
         match (header, place, role) {
             (Some(_), None, Role::Label) => {}
+            (Some(header), Some(first), _) if header[first + 1..].contains(name) => {
+                return Err(ReadError::TwoColumns(name.clone()));
+            }
             (Some(header), None, _) => {
                 return Err(ReadError::NoColumn { column: name.clone(), there: header.join(", ") });
             }
@@ -207,7 +213,7 @@ fn set(row: &mut Row, column: &Column, cell: &str, schema: &Schema) -> Result<()
     let problem = |problem: &'static str| ReadError::Cell {
         line: row.line,
         column: column.name.clone(),
-        found: cell.chars().take(40).collect(),
+        found: cell.lines().next().unwrap_or_default().chars().take(40).collect(),
         problem,
     };
     match column.role {
@@ -232,6 +238,9 @@ fn set(row: &mut Row, column: &Column, cell: &str, schema: &Schema) -> Result<()
                     ));
                 }
                 Some(value) => value,
+                None if cell.contains('\n') => {
+                    return Err(problem("goes on in the next lines: close the quote before it"));
+                }
                 None => {
                     return Err(problem(
                         "is not a number: mend the cell, or list the column under schema.categorical",
@@ -540,6 +549,8 @@ mod tests {
         let cases = [
             ("", "empty"),
             ("id,at,x\n", "no column `c`"),
+            ("id,at,x,c,x\n", "two columns `x`"),
+            ("c,id,at,x\nr,a,2020-01-01,\"1\nr,b,2020-01-02,2\n", "close the quote"),
             ("id,at,x,c\na,2020-01-01,1\n", "line 2 has 3 cells"),
             ("id,at,x,c\na,2020-01-01,one,r\n", "line 2, column `x`: `one`"),
             ("id,at,x,c\na,2020-01-01,inf,r\n", "infinite"),

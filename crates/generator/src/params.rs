@@ -95,34 +95,36 @@ impl ValidParams {
 pub enum ParamsError {
     /// The number of entities is 0 or above [`MAX_ENTITIES`].
     #[error(
-        "use entities = {0}: each event belongs to an entity and memory grows with their number; \
+        "entities = {0} cannot be used: each event belongs to an entity and memory grows with their number; \
          choose 1 to {MAX_ENTITIES}"
     )]
     Entities(u32),
     /// The rate is not a number, too small or too large.
     #[error(
-        "use events_per_second = {0}: event time must move on by a sensible step; \
+        "events_per_second = {0} cannot be used: event time must move on by a sensible step; \
          choose {MIN_EVENTS_PER_SECOND} to {MAX_EVENTS_PER_SECOND}"
     )]
     EventsPerSecond(f64),
     /// The share of anomalies is not a number from 0 to 0.5.
     #[error(
-        "use anomaly_share = {0}: anomalies must stay the exception; \
+        "anomaly_share = {0} cannot be used: anomalies must stay the exception; \
          choose a share from 0 to {MAX_ANOMALY_SHARE}, such as 0.01"
     )]
     AnomalyShare(f64),
     /// The share of missing values is not a number from 0 to 0.9.
     #[error(
-        "use missing_share = {0}: some values must be left to look at; \
+        "missing_share = {0} cannot be used: some values must be left to look at; \
          choose a share from 0 to {MAX_MISSING_SHARE}, such as 0.05"
     )]
     MissingShare(f64),
     /// The factor of a shift is not a number from 0.1 to 10.
-    #[error("use a shift of {0}: it is a factor; choose {MIN_SHIFT} to {MAX_SHIFT}, such as 1.5")]
+    #[error(
+        "a shift of {0} cannot be used: it is a factor; choose {MIN_SHIFT} to {MAX_SHIFT}, such as 1.5"
+    )]
     Shift(f64),
     /// The start lies before 1970 or after 2100.
     #[error(
-        "use start_ms = {0}: it counts milliseconds since 1970-01-01T00:00:00Z; \
+        "start_ms = {0} cannot be used: it counts milliseconds since 1970-01-01T00:00:00Z; \
          choose 0 to {MAX_START_MS}, the start of the year 2100"
     )]
     StartMs(i64),

@@ -71,5 +71,5 @@ impl FromStr for World {
 
 /// A name that is no world's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("find a world named \"{0}\": say cards, sensors or flows")]
+#[error("there is no world \"{0}\": say cards, sensors or flows")]
 pub struct UnknownWorld(String);

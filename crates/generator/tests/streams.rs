@@ -281,7 +281,7 @@ fn names_can_be_read_back() {
         assert!(kind.world().fields().iter().any(|field| field.name == kind.field()));
     }
     let error = "card".parse::<World>().unwrap_err();
-    assert_eq!(error.to_string(), "find a world named \"card\": say cards, sensors or flows");
+    assert_eq!(error.to_string(), "there is no world \"card\": say cards, sensors or flows");
     assert!("card".parse::<AnomalyKind>().is_err());
 }
 

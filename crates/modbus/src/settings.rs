@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use thiserror::Error;
 
-/// A device and its register map: a table `[[modbus]]`.
+/// A device that is polled, and its register map.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
@@ -29,7 +29,7 @@ pub struct Settings {
     /// Registers that nobody asked for and that are read all the same to save a request, in a row
     /// at most; coils and discrete inputs count as one each.
     pub gap: u16,
-    /// The registers, in the order of the row's fields: tables `[[modbus.register]]`.
+    /// The registers, in the order of the row's fields [default: *needed*].
     #[serde(rename = "register")]
     pub registers: Vec<RegisterSettings>,
 }
@@ -52,7 +52,7 @@ impl Default for Settings {
     }
 }
 
-/// A value of a device: a table `[[modbus.register]]`.
+/// A value of a device.
 ///
 /// It is placed by `kind` and `address`, or by `reference`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -66,12 +66,12 @@ pub struct RegisterSettings {
     pub address: Option<u32>,
     /// Number in the manual, in place of `kind` and `address`.
     pub reference: Option<Reference>,
-    /// What the words mean: `u16` when nothing is said, `bool` for a bit, coil or discrete input.
+    /// What the words mean [default: `"u16"`; of a bit, coil or discrete input `"bool"`].
     #[serde(rename = "type")]
     pub value_type: Option<Type>,
-    /// The value is `raw * scale + offset`, reckoned in 64-bit floats.
+    /// The value is `raw * scale + offset`, reckoned in 64-bit floats [default: 1].
     pub scale: Option<f64>,
-    /// See `scale`.
+    /// What is added to the scaled value [default: 0].
     pub offset: Option<f64>,
     /// Bit of the word, 0 for the lowest: the value is true where it is set.
     pub bit: Option<u8>,

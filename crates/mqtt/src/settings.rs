@@ -29,7 +29,8 @@ pub enum Version {
     V5,
 }
 
-/// Where the broker is and how to speak with it. Only `broker` and `client_id` are required.
+/// Where the broker is and how to speak with it. Only `broker` and, outside of the edge agent,
+/// `client_id` are required.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
@@ -37,7 +38,8 @@ pub struct Settings {
     pub broker: String,
     /// The protocol version, `"3.1.1"` or `"5"`.
     pub version: Version,
-    /// The name of the session at the broker. Two connections with one name push each other out.
+    /// The name of the session at the broker. Two connections with one name push each other out
+    /// [default: `twinge-` and the device's name].
     pub client_id: String,
     /// The user name, where the broker asks for one.
     pub username: Option<String>,
@@ -48,7 +50,7 @@ pub struct Settings {
     /// Whether the password may go to another machine as plain text, by `mqtt://`: for a line that
     /// nobody else is on.
     pub allow_plain_password: bool,
-    /// Certificates (PEM) that may sign the broker's; else the system's are used.
+    /// Certificates (PEM) that may sign the broker's [default: the system's].
     pub ca_file: Option<PathBuf>,
     /// This client's own certificate chain (PEM), where the broker asks for one.
     pub client_certificate_file: Option<PathBuf>,

@@ -59,7 +59,8 @@ impl fmt::Display for Status {
                 Ok(())
             }
             Self::Away { reason, attempts, .. } => {
-                write!(formatter, "away after {attempts} tries: {reason}")
+                let tries = if *attempts == 1 { "try" } else { "tries" };
+                write!(formatter, "away after {attempts} {tries}: {reason}")
             }
             Self::Stopped => formatter.write_str("stopped"),
         }

@@ -112,7 +112,7 @@ pub enum Refusal {
         serial: u64,
     },
     /// Nobody renewed it in time.
-    #[error("accept channel: it expired at {expires_ms} ms, now is {now_ms} ms; renew the channel")]
+    #[error("accept channel: it expired {} ago; renew the channel", span(.now_ms - .expires_ms))]
     Expired {
         /// When it expired.
         expires_ms: i64,
@@ -326,6 +326,17 @@ impl Opened {
         }
         self.endorsed.as_ref().map_or(0, |endorsed| endorsed.serial)
     }
+}
+
+/// A span of time in words.
+fn span(ms: i64) -> String {
+    let (count, unit) = match ms / 1000 {
+        seconds @ ..120 => (seconds, "seconds"),
+        seconds @ ..7200 => (seconds / 60, "minutes"),
+        seconds @ ..172_800 => (seconds / 3600, "hours"),
+        seconds => (seconds / 86_400, "days"),
+    };
+    format!("{count} {unit}")
 }
 
 #[cfg(test)]

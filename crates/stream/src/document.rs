@@ -142,6 +142,10 @@ impl Document {
         };
         let table = table.map(|table| format!(" in [{table}]")).unwrap_or_default();
         match unknown(error.message()) {
+            Some((wrong, known)) if error.message().starts_with("unknown variant") => {
+                let choices = known.join(", ");
+                anyhow!("{place}{table}: `{wrong}` is none of the choices: take one of {choices}")
+            }
             Some((wrong, known)) => {
                 let nearest = nearest(wrong, known.iter().copied().chain(others.iter().copied()));
                 let advice = match nearest {
@@ -150,9 +154,27 @@ impl Document {
                 };
                 anyhow!("{place}: there is no key `{wrong}`{table}: {advice}")
             }
-            None => anyhow!("{place}{table}: {}", error.message()),
+            None => anyhow!("{place}{table}: {}", plain(error.message())),
         }
     }
+}
+
+/// What was expected, in a person's words and not in Rust's.
+fn plain(message: &str) -> String {
+    let Some((found, expected)) = message.rsplit_once(", expected ") else {
+        return message.to_owned();
+    };
+    let words = match expected {
+        "f64" | "f32" => "a number",
+        "u8" | "u16" | "u32" | "u64" | "usize" | "i32" | "i64" => "a whole number",
+        "a boolean" => "true or false",
+        "a string" | "path string" => "a text in quotes",
+        "a sequence" => "a list",
+        "a map" => "a table",
+        _ if expected.starts_with("struct ") => "a table",
+        other => other,
+    };
+    format!("{found}, expected {words}")
 }
 
 /// The key that is unknown and those that are known, from serde's words.
@@ -189,6 +211,13 @@ mod tests {
         keep_alive: u32,
     }
 
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Kind {
+        F32,
+        F64,
+    }
+
     fn document(text: &str) -> Document {
         Document::parse(Path::new("agent.toml"), text.to_owned()).unwrap()
     }
@@ -222,6 +251,14 @@ mod tests {
         let error =
             document("[mqtt]\nkeep_alive = \"x\"").take::<Broker>("mqtt").unwrap_err().to_string();
         assert!(error.starts_with("agent.toml:2 in [mqtt]: invalid type"), "{error}");
+        let text = "[mqtt]\nkeep_alive = true";
+        let error = document(text).take::<Broker>("mqtt").unwrap_err().to_string();
+        assert!(error.ends_with("expected a whole number"), "{error}");
+        let error = document("kind = \"f16\"").take::<Kind>("kind").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "agent.toml:1 in [kind]: `f16` is none of the choices: take one of f32, f64"
+        );
         let error = Document::parse(Path::new("a.toml"), "x = \n".into()).unwrap_err().to_string();
         assert!(error.starts_with("a.toml:1"), "{error}");
     }

@@ -17,7 +17,7 @@ use crate::report::Reports;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -78,7 +78,10 @@ pub fn router(service: Service) -> Router {
         .route("/metrics", get(metrics))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(small_bodies())
+        .fallback(nothing_there)
+        .method_not_allowed_fallback(no_such_method)
         .layer(middleware::from_fn(refuse_other_pages))
+        .layer(middleware::map_response(tell_bounds))
         .with_state(service)
 }
 
@@ -105,6 +108,21 @@ async fn refuse_other_pages(request: Request, next: Next) -> Response {
         StatusCode::FORBIDDEN,
         "the request comes from a page of another origin: send it from a program, or from a page that this address serves",
     )
+}
+
+/// What is too large for a handler is refused in the words of a library, which do not say how much may come.
+async fn tell_bounds(response: Response) -> Response {
+    let is_told =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    if response.status() != StatusCode::PAYLOAD_TOO_LARGE || is_told {
+        return response;
+    }
+    let reason = format!(
+        "the body is too large: events may have {} MiB at once, labels and rows {} MiB; send fewer at once",
+        BODY_BYTES_MAX >> 20,
+        SMALL_BODY_BYTES_MAX >> 20
+    );
+    refuse(StatusCode::PAYLOAD_TOO_LARGE, &reason)
 }
 
 /// Whether a request comes from no page, or from one of this address.
@@ -224,6 +242,19 @@ fn refuse_inference(error: &InferenceError) -> Response {
     refuse(status, &error.to_string())
 }
 
+async fn nothing_there(uri: Uri) -> Response {
+    let paths = "/v1/events /v1/labels /v1/status /v2 /livez /readyz /metrics";
+    refuse(StatusCode::NOT_FOUND, &format!("there is nothing at {}: there is {paths}", uri.path()))
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Response {
+    let reason = format!(
+        "{} takes no {method}: events and labels are posted, all else is asked for with GET",
+        uri.path()
+    );
+    refuse(StatusCode::METHOD_NOT_ALLOWED, &reason)
+}
+
 async fn metrics(State(service): State<Service>) -> Response {
     let kind = HeaderValue::from_static("text/plain; version=0.0.4");
     ([(header::CONTENT_TYPE, kind)], service.metrics.render()).into_response()
@@ -267,7 +298,10 @@ async fn events(State(service): State<Service>, headers: HeaderMap, body: Bytes)
     };
     let incoming = match split(&headers, &body) {
         Ok(incoming) if incoming.is_empty() => {
-            return refuse(StatusCode::BAD_REQUEST, "the body holds no event");
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                "the body holds no event: send a JSON object, an array of them, or one a line",
+            );
         }
         Ok(incoming) => incoming,
         Err(Unreadable::TooMany) => {
@@ -327,6 +361,9 @@ fn split(headers: &HeaderMap, body: &[u8]) -> Result<Vec<Incoming>, Unreadable> 
             return Err(Unreadable::TooMany);
         };
         return Ok(events.into_iter().map(|event| bare(event.get().as_bytes())).collect());
+    }
+    if body.trim_ascii().is_empty() {
+        return Ok(Vec::new());
     }
     match serde_json::from_slice::<&RawValue>(body) {
         Ok(event) => Ok(vec![bare(event.get().as_bytes())]),

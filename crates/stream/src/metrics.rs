@@ -59,23 +59,24 @@ impl Default for Metrics {
             registry.register(Box::new(counter.clone())).expect("names are given once");
             counter
         };
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGaugeVec::new(Opts::new(name, help), &RUNNER)
+        let count = |name: &str, help: &str, labels: &[&str]| {
+            let gauge = IntGaugeVec::new(Opts::new(name, help), labels)
                 .expect("names and labels are valid");
             registry.register(Box::new(gauge.clone())).expect("names are given once");
             gauge
         };
-        let lag = GaugeVec::new(
-            Opts::new(
+        let gauge = |name: &str, help: &str, labels: &[&str]| {
+            let gauge =
+                GaugeVec::new(Opts::new(name, help), labels).expect("names and labels are valid");
+            registry.register(Box::new(gauge.clone())).expect("names are given once");
+            gauge
+        };
+        Self {
+            lag: gauge(
                 "twinge_lag_seconds",
                 "Time that the last event waited to be scored; 0 while none waits.",
+                &RUNNER,
             ),
-            &RUNNER,
-        )
-        .expect("names and labels are valid");
-        registry.register(Box::new(lag.clone())).expect("names are given once");
-        Self {
-            lag,
             labels: counter("twinge_labels_total", "Labels that people gave.", &["label"]),
             inferences: counter(
                 "twinge_inferences_total",
@@ -114,9 +115,13 @@ impl Default for Metrics {
                 "Entities forgotten to make room.",
                 &RUNNER,
             ),
-            entities: gauge("twinge_entities", "Entities remembered."),
-            offset: gauge("twinge_offset", "The next offset of the source."),
-            serial: gauge("twinge_channel_serial", "The channel document that is followed."),
+            entities: count("twinge_entities", "Entities remembered.", &RUNNER),
+            offset: count("twinge_offset", "The next offset of the source.", &RUNNER),
+            serial: count(
+                "twinge_channel_serial",
+                "The channel document that is followed.",
+                &RUNNER,
+            ),
             checkpoints: counter(
                 "twinge_checkpoints_total",
                 "Checkpoints taken.",
@@ -142,7 +147,7 @@ impl Default for Metrics {
                 "Entities that stopped sending for longer than is usual.",
                 &RUNNER,
             ),
-            silent: gauge("twinge_silent_entities", "Entities that are silent now."),
+            silent: count("twinge_silent_entities", "Entities that are silent now.", &RUNNER),
             drift: DriftMetrics::new(&registry),
             registry,
         }
@@ -157,31 +162,40 @@ impl DriftMetrics {
             registry.register(Box::new(gauge.clone())).expect("names are given once");
             gauge
         };
-        let of_field = |name: &str, help: &str| gauge(name, help, &FIELD);
-        let alarms = Opts::new("twinge_drift_alarms_total", "Drifts that began.");
-        let alarms = IntCounterVec::new(alarms, &RUNNER).expect("names and labels are valid");
+        let alarms = IntCounterVec::new(
+            Opts::new("twinge_drift_alarms_total", "Drifts that began."),
+            &RUNNER,
+        )
+        .expect("names and labels are valid");
         registry.register(Box::new(alarms.clone())).expect("names are given once");
-        let active = Opts::new("twinge_drift_active", "Drifts that have not ended.");
-        let active = IntGaugeVec::new(active, &RUNNER).expect("names and labels are valid");
+        let active = IntGaugeVec::new(
+            Opts::new("twinge_drift_active", "Drifts that have not ended."),
+            &RUNNER,
+        )
+        .expect("names and labels are valid");
         registry.register(Box::new(active.clone())).expect("names are given once");
         Self {
-            psi: of_field("twinge_drift_psi", "Population stability index since training."),
-            ks: of_field(
+            psi: gauge("twinge_drift_psi", "Population stability index since training.", &FIELD),
+            ks: gauge(
                 "twinge_drift_ks",
                 "Largest difference of cumulative shares since training.",
+                &FIELD,
             ),
-            js: of_field("twinge_drift_js", "Jensen-Shannon distance since training."),
-            missing: of_field(
+            js: gauge("twinge_drift_js", "Jensen-Shannon distance since training.", &FIELD),
+            missing: gauge(
                 "twinge_drift_missing_share",
                 "Share of events in which the field is missing.",
+                &FIELD,
             ),
-            unseen: of_field(
+            unseen: gauge(
                 "twinge_drift_unseen_share",
                 "Share of values that are categories not seen in training.",
+                &FIELD,
             ),
-            anchor_psi: of_field(
+            anchor_psi: gauge(
                 "twinge_drift_anchor_psi",
                 "Population stability index since the first module of the line.",
+                &FIELD,
             ),
             alarms,
             active,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 #[cfg(feature = "compiler")]
 use std::time::Duration;
 use thiserror::Error;
+use twinge_contract::time::to_rfc3339;
 use twinge_engine::LoadError;
 use twinge_registry::file::FileError;
 use twinge_registry::{Refusal, RegistryError, StoreError};
@@ -100,7 +101,8 @@ pub enum ModuleError {
     },
     /// A root of trust that nobody renewed.
     #[error(
-        "root of trust {version} expired at {expires_ms} ms: nothing new is believed until `trainer trust renew` has made another"
+        "root of trust {version} expired at {}: nothing new is believed until `trainer trust renew` has made another",
+        to_rfc3339(*.expires_ms)
     )]
     RootExpired {
         /// Its version.

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use twinge_contract::manifest::ENTITIES_MAX_LIMIT;
 use twinge_drift::DriftSettings;
 use twinge_registry::Name;
 use twinge_trust::Anchor;
@@ -75,15 +76,15 @@ pub struct Flags {
     #[arg(long, env = "TWINGE_FOLLOW")]
     follow: Option<PathBuf>,
     /// Address for HTTP; port 0 takes a free one. Without a file, events come in here.
-    #[arg(long, env = "TWINGE_LISTEN")]
+    #[arg(long, env = "TWINGE_LISTEN", value_parser = address)]
     listen: Option<SocketAddr>,
-    /// File of verdicts; - is standard output.
+    /// File of verdicts; - is standard output [default: of a host verdicts.ndjson, of an edge agent -].
     #[arg(long, env = "TWINGE_VERDICTS")]
     verdicts: Option<String>,
     /// File of dead letters; - is standard output [default: dead-letters.ndjson].
     #[arg(long, env = "TWINGE_DEAD_LETTERS")]
     dead_letters: Option<String>,
-    /// Directory of checkpoints, journal and module cache.
+    /// Directory of checkpoints, journal and module cache [default: host-state or edge-state].
     #[arg(long, env = "TWINGE_STATE")]
     state: Option<PathBuf>,
     /// Root of trust or keys that are trusted, as `trainer trust` or `trainer keygen` writes them.
@@ -143,7 +144,8 @@ pub struct Flags {
     /// Certificates that the host's may be signed with, in PEM [default: the system's].
     #[arg(long, env = "TWINGE_RIGHTS_CA")]
     rights_ca: Option<PathBuf>,
-    /// MiB that events may take on disk before they are scored.
+    /// MiB that events may take on disk before they are scored [default: of a host 1024, of an edge
+    /// agent 256].
     #[arg(long, env = "TWINGE_JOURNAL_MIB")]
     journal_mib: Option<u64>,
     /// Milliseconds that a module's call may take [default: 1000].
@@ -151,7 +153,14 @@ pub struct Flags {
     deadline_ms: Option<u64>,
 }
 
-/// A configuration file.
+/// An address as a flag has it.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_unsaid| "write it with its port, as 127.0.0.1:8080".to_owned())
+}
+
+/// Where events come from, which detectors see them, and where verdicts go; the keys before the first
+/// table.
+// A key without a comment means what the flag of its name means.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
@@ -181,9 +190,14 @@ pub struct Settings {
     rights: Option<String>,
     rights_ca: Option<PathBuf>,
     journal_mib: Option<u64>,
+    /// When the silence of an entity is told.
     silence: Option<SilenceSettings>,
+    /// When drift is told.
     drift: Option<DriftSettings>,
+    /// Where labels go that people give.
     labels: LabelSettings,
+    /// The detectors that run side by side. `--module`, or `--registry` and `--detector`, put one in
+    /// place of all of them.
     detector: Vec<DetectorSettings>,
     /// Tables that the program reads itself.
     #[cfg(feature = "adls")]
@@ -198,23 +212,31 @@ pub struct Settings {
     input: Option<Input>,
 }
 
-/// `[labels]` of a configuration file.
+/// Where labels go that people give over HTTP (`POST /v1/labels`).
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct LabelSettings {
+    /// File that each label is added to as a line of JSON [default: labels.ndjson in the state].
     file: Option<PathBuf>,
 }
 
-/// One `[[detector]]` of a configuration file.
+/// A detector: a module file, or one that a channel of a registry names.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct DetectorSettings {
+    /// Module file, with its signature beside it as NAME.sig; either this, or `registry` and `name`.
     module: Option<PathBuf>,
+    /// Registry to follow: a directory, or the address of a container.
     registry: Option<String>,
+    /// Detector to run from the registry.
     name: Option<Name>,
+    /// Channel to follow [default: `"stable"`].
     channel: Option<Name>,
+    /// File or hub of its verdicts, in place of the common one; several detectors need one each.
     verdicts: Option<String>,
+    /// File or hub of its dead letters, in place of the common one; several detectors need one each.
     dead_letters: Option<String>,
+    /// File of its anomalies with all that it takes to replay them, in place of the common one.
     audits: Option<String>,
 }
 
@@ -401,6 +423,9 @@ impl Settings {
     }
 
     fn check_bounds(&self) -> anyhow::Result<()> {
+        if self.entities_max.is_some_and(|entities| !(1..=ENTITIES_MAX_LIMIT).contains(&entities)) {
+            bail!("entities_max must lie between 1 and {ENTITIES_MAX_LIMIT}");
+        }
         if self.batch_rows_max.is_some_and(|rows| !(1..=65_536).contains(&rows)) {
             bail!("batch_rows_max must lie between 1 and 65536");
         }

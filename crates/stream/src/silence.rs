@@ -29,15 +29,15 @@ const HALF_LIFE_S: f64 = 7.0 * 86_400.0;
 /// Entities that are watched; beyond them, new ones are not.
 const ENTITIES_MAX: usize = 100_000;
 
-/// When a silence is told: `[silence]` of a configuration file.
+/// When a silence is told: an entity that sends nothing for longer than is usual for it.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SilenceSettings {
-    /// Whether it is.
+    /// Whether it is told; without the table, by the edge agent and not by the host.
     pub enabled: bool,
     /// No silence below so many seconds is told.
     pub least_seconds: f64,
-    /// How many times the usual gap is allowed.
+    /// How many times the usual gap an entity may be silent.
     pub factor: f64,
 }
 

@@ -45,27 +45,27 @@ impl Kind {
     }
 }
 
-/// `[uplink]`. Only `kind` and what names the cloud are required; each kind has keys of its own,
-/// and those of another are an error.
+/// The way to a cloud. Only `kind` and what names the cloud are required; each kind has keys of its
+/// own, and those of another are an error.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Which way.
+    /// Which cloud, and how it is spoken with.
     pub kind: Kind,
     /// All kinds: records that may go in a second while a backlog is sent; it rises by itself to
-    /// twice the rate of new ones. 500 if it is left out.
+    /// twice the rate of new ones [default: 500].
     pub entries_per_second: Option<f64>,
-    /// All kinds: how long a batch that is not full waits for more, in milliseconds. 50 if it is
-    /// left out.
+    /// All kinds: how long a batch that is not full waits for more, in milliseconds
+    /// [default: 50].
     pub linger_ms: Option<u64>,
-    /// All kinds: records in one batch at most. 1,000 if it is left out.
+    /// All kinds: records in one batch at most [default: 1000].
     pub batch_entries: Option<usize>,
-    /// All kinds: bytes of one batch at most. 900,000 if it is left out: Event Hubs takes 1 MiB,
-    /// in its basic tier 256 KiB.
+    /// All kinds: bytes of one batch at most; Event Hubs takes 1 MiB, in its basic tier 256 KiB
+    /// [default: 900000].
     pub batch_bytes: Option<usize>,
-    /// All kinds: how long an answer may take, in seconds. 30 if it is left out.
+    /// All kinds: how long an answer may take, in seconds [default: 30].
     pub timeout_seconds: Option<u64>,
-    /// All kinds: the certificates (PEM) that may sign the cloud's, in place of the system's.
+    /// All kinds: the certificates (PEM) that may sign the cloud's [default: the system's].
     pub ca_file: Option<PathBuf>,
 
     /// Event Hubs, `IoT Hub`: the file of a connection string.
@@ -81,7 +81,7 @@ pub struct Settings {
     pub hub: Option<String>,
     /// Event Hubs: the publisher of the hub whose events these are; it is then the partition key.
     pub publisher: Option<String>,
-    /// Event Hubs: `device` (if it is left out) or `entity`.
+    /// Event Hubs: what chooses the partition of a record [default: `"device"`].
     pub partition_key: Option<PartitionKey>,
     /// Event Hubs: the file of a token that others renew, `SharedAccessSignature sr=...`.
     /// HTTP: the file of a bearer token.
@@ -89,19 +89,19 @@ pub struct Settings {
 
     /// HTTP: the address to post to.
     pub url: Option<String>,
-    /// HTTP: `cloudevents-batch` (if it is left out) or `ndjson`.
+    /// HTTP: how a batch is written [default: `"cloudevents-batch"`].
     pub format: Option<Format>,
 
     /// MQTT: `mqtt://host:port` or `mqtts://host:port`.
     /// `IoT Hub`: another address than the one in the connection string.
     pub broker: Option<String>,
-    /// MQTT: the topic, with the placeholders `{device}`, `{detector}`, `{entity}` and `{kind}`.
-    /// `twinge/{device}/verdicts/{entity}` if it is left out.
+    /// MQTT: the topic, with the placeholders `{device}`, `{detector}`, `{entity}` and `{kind}`
+    /// [default: `"twinge/{device}/verdicts/{entity}"`].
     pub topic: Option<String>,
-    /// MQTT: the protocol version, `"5"` (if it is left out) or `"3.1.1"`. A broker of 3.1.1 cannot
-    /// tell that it refuses a record.
+    /// MQTT: the protocol version. A broker of 3.1.1 cannot tell that it refuses a record
+    /// [default: `"5"`].
     pub version: Option<Version>,
-    /// MQTT: the name of the session. `twinge-uplink-` and the device's name if it is left out.
+    /// MQTT: the name of the session [default: `twinge-uplink-` and the device's name].
     pub client_id: Option<String>,
     /// MQTT: the user name, where the broker asks for one.
     pub username: Option<String>,
@@ -109,8 +109,8 @@ pub struct Settings {
     pub password_file: Option<PathBuf>,
     /// MQTT: the environment variable of the password.
     pub password_env: Option<String>,
-    /// MQTT: whether the password may go to another machine as plain text, by `mqtt://`; not, if it
-    /// is left out.
+    /// MQTT: whether the password may go to another machine as plain text, by `mqtt://`
+    /// [default: `false`].
     pub allow_plain_password: Option<bool>,
     /// MQTT: this client's own certificates (PEM), where the broker asks for them.
     pub client_certificate_file: Option<PathBuf>,
@@ -298,7 +298,8 @@ impl Settings {
 
     fn http(&self) -> Result<Http, SettingsError> {
         let url = self.url.as_deref();
-        let url = url.ok_or_else(|| SettingsError::missing("url", "where to post to"))?;
+        let url =
+            url.ok_or_else(|| SettingsError::missing("url", "give the address to post to"))?;
         let url = parse_url(url).map_err(|problem| SettingsError::new("url", problem))?;
         let token = self.token_file.clone().map(SecretSource::File);
         if let Some(token) = &token {

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use twinge_stream::assembly::{Extension, ExtensionError, Surroundings};
 use twinge_stream::outlet::Outlet;
-use twinge_stream::settings::Settings;
+use twinge_stream::settings::{Settings, address};
 use twinge_stream::sink::SinkError;
 
 /// Shortest token: one that is guessed is none.
@@ -33,7 +33,7 @@ const TOKEN_BYTES_MIN: usize = 16;
 pub(crate) struct ConsoleFlags {
     /// Address that the console is served at; port 0 takes a free one. It has no TLS: put a proxy
     /// before it when others than this machine are to see it.
-    #[arg(long, env = "TWINGE_CONSOLE")]
+    #[arg(long, env = "TWINGE_CONSOLE", value_parser = address)]
     console: Option<SocketAddr>,
     /// Folder of the built page [default: www/dist].
     #[arg(long, env = "TWINGE_CONSOLE_PAGE")]
@@ -44,7 +44,7 @@ pub(crate) struct ConsoleFlags {
     console_token_file: Option<PathBuf>,
 }
 
-/// `[console]` of a configuration file.
+/// The console: the page with live verdicts and what runs.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Table {
@@ -76,7 +76,7 @@ impl ConsoleFlags {
             let token = text.trim().to_owned();
             ensure!(
                 token.len() >= TOKEN_BYTES_MIN,
-                "the token in {} has fewer than {TOKEN_BYTES_MIN} characters",
+                "the token in {} has fewer than {TOKEN_BYTES_MIN} characters: write a longer one, as `openssl rand -hex 16` prints",
                 path.display()
             );
             Ok(token)

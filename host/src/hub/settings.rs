@@ -59,7 +59,7 @@ pub(crate) struct HubFlags {
     broker_partitions: Option<u16>,
 }
 
-/// `[eventhubs]` of a configuration file.
+/// The hub that events come from, and how its partitions are shared among hosts.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Table {

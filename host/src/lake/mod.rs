@@ -50,7 +50,7 @@ pub(crate) struct LakeFlags {
     lake_warm: Option<u64>,
 }
 
-/// `[lake]` of a configuration file.
+/// The lake that scored events are kept in.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Table {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use twinge_experiments::judge::Gates;
 use twinge_fit::Config;
 
-/// How a detector is retrained.
+/// How `trainer retrain` makes a challenger, and on what it is judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RetrainSettings {

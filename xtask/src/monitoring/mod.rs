@@ -72,7 +72,7 @@ fn names(text: &str) -> impl Iterator<Item = String> {
 }
 
 /// A program, stopped when it is dropped.
-struct Child(std::process::Child);
+pub(crate) struct Child(pub(crate) std::process::Child);
 
 impl Drop for Child {
     fn drop(&mut self) {
@@ -125,7 +125,7 @@ fn names_at_start(line: &str) -> Option<String> {
     names(line.split(['{', ' ']).next()?).next()
 }
 
-fn address(host: &mut std::process::Child) -> Result<String> {
+pub(crate) fn address(host: &mut std::process::Child) -> Result<String> {
     let mut log = BufReader::new(host.stderr.take().context("the host has no log")?);
     let mut line = String::new();
     loop {
