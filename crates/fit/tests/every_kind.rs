@@ -33,7 +33,7 @@ const KEPT: [&str; 3] =
 fn events() -> String {
     let noise = |row: u32| f64::from(row.wrapping_mul(2_654_435_761) >> 8) / f64::from(1 << 24);
     let mut csv = "machine,at,a,b,mode\n".to_owned();
-    for row in 0..600_u32 {
+    for row in 0..300_u32 {
         let (machine, minute, a) = (row % 2, row / 2, noise(row) + f64::from(row % 48) / 24.0);
         let b = if row % 37 == 0 { String::new() } else { (a * noise(row + 9)).to_string() };
         let mode = ["run", "idle", "wash"][(row / 40 % 3) as usize];
@@ -54,8 +54,13 @@ fn the_model_that_the_guest_is_tested_with_is_what_training_makes() {
     };
     let csv = events();
     for (kinds, kept) in KINDS.chunks(KINDS.len() / KEPT.len()).zip(KEPT) {
-        let detector =
-            DetectorSettings { kind: Kinds::Given(kinds.to_vec()), ..DetectorSettings::default() };
+        // Small, since each access to memory is looked at where they are run.
+        let detector = DetectorSettings {
+            kind: Kinds::Given(kinds.to_vec()),
+            trees: 8,
+            sample_rows: 32,
+            ..DetectorSettings::default()
+        };
         let (schema, version) = (schema.clone(), "1".into());
         let config =
             Config { name: "every-kind".into(), version, schema, detector, ..Config::default() };
