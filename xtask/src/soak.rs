@@ -13,7 +13,7 @@ use std::time::Instant;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Only the scenarios whose name contains this: event hubs, swaps, simulation, brokers,
-    /// devices, lake, fuzz, memory, reproducible.
+    /// devices, lake, fuzz, load, memory, reproducible.
     #[arg(long)]
     only: Option<String>,
     /// Runs of an event processor.
@@ -37,6 +37,9 @@ pub(crate) struct Arguments {
     /// Kills of that host.
     #[arg(long, default_value_t = 20)]
     lake_kills: u64,
+    /// Connections to a host that has room for 256.
+    #[arg(long, default_value_t = 10_000)]
+    connections: usize,
     /// Simulated worlds of edge agents, hosts, registry and publisher.
     #[arg(long, default_value_t = 10_000)]
     worlds: u64,
@@ -57,13 +60,14 @@ pub(crate) struct Arguments {
 /// A scenario, by its name.
 type Scenario = (&'static str, fn(&Arguments) -> Result<()>);
 
-const SCENARIOS: [Scenario; 9] = [
+const SCENARIOS: [Scenario; 10] = [
     ("fuzz", fuzz),
     ("simulation", simulation),
     ("swaps", swaps),
     ("brokers", brokers),
     ("event hubs", event_hubs),
     ("lake", the_lake),
+    ("load", load),
     ("memory", memory),
     ("devices", on_devices),
     ("reproducible", reproducible),
@@ -100,6 +104,12 @@ fn simulation(arguments: &Arguments) -> Result<()> {
         succeed(simulate.args(["--devices", devices]))?;
     }
     Ok(())
+}
+
+/// More connections than a host has room for, and more events than it can score.
+fn load(arguments: &Arguments) -> Result<()> {
+    let mut test = cargo(["test", "--quiet", "--workspace", "--test", "load", "--", "--nocapture"]);
+    succeed(test.env("TWINGE_CONNECTIONS", arguments.connections.to_string()))
 }
 
 /// The guest's raw addresses, under an interpreter that knows what each may point at.

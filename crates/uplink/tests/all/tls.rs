@@ -25,7 +25,7 @@ async fn told(port: u16, authority: &Certificates) -> String {
 #[tokio::test]
 async fn a_cloud_that_cannot_prove_itself_is_away() {
     let directories = [(); 3].map(|()| tempfile::tempdir().unwrap());
-    let made = directories.each_ref().map(|directory| directory.path());
+    let made = directories.each_ref().map(tempfile::TempDir::path);
     let Some(good) = Certificates::make(made[0], 2) else { return };
     let Some(expired) = Certificates::make(made[1], -1) else { return };
     let Some(other) = Certificates::make(made[2], 2) else { return };
