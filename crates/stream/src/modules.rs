@@ -124,6 +124,23 @@ pub enum ModuleError {
     },
 }
 
+impl ModuleError {
+    /// Whether it is trouble with a disk or a network, so that the module may be had later.
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Cache(error) | Self::Registry(RegistryError::Store(error))
+                if matches!(
+                    error,
+                    StoreError::Io { .. }
+                        | StoreError::Unanswered { .. }
+                        | StoreError::Locked { .. }
+                        | StoreError::Changed { .. }
+                )
+        )
+    }
+}
+
 /// Modules that were verified once, kept beside the state with their signatures.
 #[derive(Debug)]
 pub struct ModuleCache {
