@@ -510,7 +510,13 @@ fn recover(
     if cut_bytes > 0 {
         file.truncate(intact_bytes).map_err(failed("cut back"))?;
     }
-    file.sync().map_err(failed("sync"))?;
+    if let Err(source) = file.sync() {
+        // What a failed fsync was for can be read and is not on the disk, and a later one succeeds
+        // all the same. Nobody knows any more where that begins, so all of it is written anew.
+        let intact = &bytes[..intact_bytes as usize];
+        disk.replace(&path, intact).map_err(|_later| failed("sync")(source))?;
+        file = open_segment(disk, directory, last.first)?;
+    }
     last.bytes = intact_bytes;
     Ok((file, Recovery { records, cut_bytes }))
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use common::{Random, append, check_holds, filled, open, payload, segments, try_open};
 use twinge_journal::{Journal, JournalError};
@@ -161,6 +161,31 @@ fn a_failed_sync_takes_back_what_was_not_durable() {
     append(&mut journal, 5..6).unwrap();
     journal.sync().unwrap();
     check_holds(&mut journal, 0..6);
+}
+
+/// A killed program left records that are whole and not on the disk, and the first sync after it
+/// fails: what is acknowledged later does not stand behind a hole.
+#[test]
+fn a_sync_that_fails_while_opening_leaves_no_hole_before_later_records() {
+    for seed in 0..50 {
+        let disk = SimulatedDisk::new(seed);
+        drop(filled(&disk, 5));
+        let before = disk.operations();
+        let mut journal = open(&disk);
+        let sync = disk.operations() - before - 1;
+        append(&mut journal, 5..6).unwrap();
+        drop(journal);
+        let last = disk.files_below(Path::new("/")).pop().unwrap();
+        let version = disk.version(&last);
+        disk.fail_after(sync);
+        let mut journal = open(&disk);
+        assert_ne!(disk.version(&last), version, "it was written anew");
+        append(&mut journal, 6..9).unwrap();
+        journal.sync().unwrap();
+        drop(journal);
+        disk.crash();
+        check_holds(&mut open(&disk), 0..9);
+    }
 }
 
 #[test]

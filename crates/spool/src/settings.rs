@@ -10,6 +10,8 @@ const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=4 << 20;
 const DICTIONARY_BYTES_MAX: u64 = 8 << 10;
 /// State files, the old and the new beside each other while one replaces the other.
 const STATE_BYTES: u64 = 1 << 10;
+/// A file that gives way to the state on a full disk: a block of most file systems.
+pub(crate) const RESERVE_BYTES: u64 = 4 << 10;
 const ENTRY_BYTES_MAX: u64 = 2 << 20;
 /// A record's head and the codec's worst case.
 const RECORD_OVERHEAD_BYTES: u64 = 128;
@@ -80,9 +82,10 @@ impl Settings {
     }
 
     /// What the segments of both importances may take together. The rest is for dictionaries,
-    /// the state, and the copy of a segment that a repair makes.
+    /// the state and its room, and the copy of a segment that a repair makes.
     pub(crate) fn segments_bytes_max(&self) -> u64 {
-        let reserved = 2 * self.dictionaries_bytes_max() + STATE_BYTES + self.segment_bytes();
+        let small_files = STATE_BYTES + RESERVE_BYTES;
+        let reserved = 2 * self.dictionaries_bytes_max() + small_files + self.segment_bytes();
         self.bytes_max - reserved
     }
 }

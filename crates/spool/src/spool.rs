@@ -1,6 +1,7 @@
 //! The spool: two lanes in one order, and the bounds that decide what is dropped. Does not know
 //! how a lane keeps its entries (`lane`) nor what an entry means.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,11 +13,13 @@ use crate::error::SpoolError;
 use crate::figures::{Figures, LaneFigures};
 use crate::lane::{Batch, Lane, Place, Walk};
 use crate::readable::Readable;
-use crate::settings::Settings;
+use crate::settings::{RESERVE_BYTES, Settings};
 use crate::state::State;
 
 /// How many sequence numbers are reserved by one write of the state.
 const SEQUENCES_RESERVED: u64 = 1 << 20;
+/// How often the state is read before it is given up.
+const STATE_READS: usize = 3;
 /// After a write that failed, appending does not try another for so long; `sync` always does.
 const RETRY_MS: u64 = 1_000;
 
@@ -36,6 +39,8 @@ pub struct Spool {
     opened: (u64, u64),
     /// The second in which entries were last looked over for their age.
     expired: u64,
+    /// A file is there that gives way to the state on a full disk.
+    has_reserve: bool,
     /// The state on disk is older than what is true.
     is_state_stale: bool,
     /// Drops were counted since the state was written: no segment goes before it is.
@@ -50,7 +55,8 @@ impl Spool {
     /// passed over.
     ///
     /// # Errors
-    /// `Settings`; `Disk` and `Segments` when the directory cannot be read.
+    /// `Settings`; `Disk` and `Segments` when the directory cannot be read, or when the state can be
+    /// neither read nor written.
     pub fn open(
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
@@ -60,8 +66,9 @@ impl Spool {
         settings.check()?;
         let disk: Arc<dyn Disk> = Arc::new(Readable(disk));
         let listed = disk.list(directory);
-        listed.map_err(|source| SpoolError::of_disk("list", directory, source))?;
-        let state = read_state(&*disk, directory);
+        let listed = listed.map_err(|source| SpoolError::of_disk("list", directory, source))?;
+        let has_reserve = listed.contains(&reserve_path(directory));
+        let (state, is_unread) = read_state(&*disk, directory);
         let open_lane = |importance: Importance| {
             let lane_state = &state.lanes[importance.index()];
             Lane::open(disk.clone(), directory, importance, &settings, lane_state)
@@ -79,6 +86,7 @@ impl Spool {
             sequence_next: state.sequence_reserved,
             sequence_reserved: state.sequence_reserved,
             expired: 0,
+            has_reserve,
             is_state_stale: true,
             is_drop_unwritten: false,
             failed_ms: None,
@@ -87,7 +95,12 @@ impl Spool {
         };
         spool.go_on_after_last();
         spool.count_passed();
-        spool.reserve_sequences();
+        let written = spool.reserve_sequences();
+        if is_unread {
+            // Numbers begin anew, and to a state that can be read again later, entries with such
+            // numbers would be released ones.
+            written?;
+        }
         spool.tell();
         Ok(spool)
     }
@@ -109,7 +122,8 @@ impl Spool {
         let second = self.second();
         self.lane(entry.importance).push(Queued { sequence, second, entry });
         if self.sequence_next >= self.sequence_reserved {
-            self.reserve_sequences();
+            // What fails is in the figures.
+            self.reserve_sequences().ok();
         }
         if self.memory_bytes() > self.settings.memory_bytes_max {
             self.relieve_memory();
@@ -274,10 +288,11 @@ impl Spool {
         self.sequence_next = self.sequence_next.max(cursors + 1);
     }
 
-    fn reserve_sequences(&mut self) {
+    fn reserve_sequences(&mut self) -> Result<(), SpoolError> {
         self.sequence_reserved = self.sequence_next + SEQUENCES_RESERVED;
         let written = self.write_state();
         self.note_outcome(&written);
+        written
     }
 
     fn note_drop(&mut self, importance: Importance, cause: Cause, count: u64) {
@@ -456,8 +471,11 @@ impl Spool {
     fn reclaim(&mut self) -> Result<(), SpoolError> {
         let is_counted_first =
             self.is_drop_unwritten && self.lanes.iter().any(Lane::is_reclaimable);
-        // A full disk has room for the count only afterwards.
         let counted = if is_counted_first { self.write_state() } else { Ok(()) };
+        // A disk without even the room that is reserved has some for the count only afterwards.
+        if counted.as_ref().is_err_and(|error| !error.is_backpressure()) {
+            return counted;
+        }
         let [normal, anomalous] = &mut self.lanes;
         let reclaimed = normal.reclaim().and(anomalous.reclaim());
         let counted = if counted.is_err() { self.write_state() } else { Ok(()) };
@@ -476,12 +494,33 @@ impl Spool {
             state.lanes[index].dropped = self.dropped[index];
             state.lanes[index].dictionary_next = lane.dictionary_next();
         }
-        let path = state_path(&self.directory);
-        let replaced = self.disk.replace(&path, &state.to_file());
+        let (path, file) = (state_path(&self.directory), state.to_file());
+        let mut replaced = self.disk.replace(&path, &file);
+        if replaced.as_ref().is_err_and(|error| error.kind() == ErrorKind::StorageFull)
+            && self.has_reserve
+            && self.disk.remove(&reserve_path(&self.directory)).is_ok()
+        {
+            self.has_reserve = false;
+            replaced = self.disk.replace(&path, &file);
+        }
         replaced.map_err(|source| SpoolError::of_disk("write", &path, source))?;
         self.is_state_stale = false;
         self.is_drop_unwritten = false;
+        self.reserve_room();
         Ok(())
+    }
+
+    /// Keeps room for the next state on a disk that others fill. Where there is none now, there may
+    /// be when the state is written again.
+    fn reserve_room(&mut self) {
+        if !self.has_reserve {
+            let path = reserve_path(&self.directory);
+            let reserved = self.disk.create_new(&path, &[0; RESERVE_BYTES as usize]);
+            self.has_reserve = match reserved {
+                Ok(()) => true,
+                Err(error) => error.kind() == ErrorKind::AlreadyExists,
+            };
+        }
     }
 }
 
@@ -504,18 +543,30 @@ fn state_path(directory: &Path) -> PathBuf {
     directory.join("state")
 }
 
-/// A state that is lost costs counts and brings released entries back, and no more.
-fn read_state(disk: &dyn Disk, directory: &Path) -> State {
+fn reserve_path(directory: &Path) -> PathBuf {
+    directory.join("reserve")
+}
+
+/// The state, and whether one may be there that cannot be read. A state that is lost costs counts and
+/// brings released entries back, and no more; so it is not given up for a disk that fails once.
+fn read_state(disk: &dyn Disk, directory: &Path) -> (State, bool) {
     let path = state_path(directory);
-    match disk.read(&path) {
-        Ok(file) => State::from_file(&file).unwrap_or_else(|| {
-            tracing::warn!(path = %path.display(), "the spool's state is damaged: counts are lost");
-            State::default()
-        }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => State::default(),
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "the spool's state cannot be read");
-            State::default()
+    let mut tries = 1;
+    loop {
+        match disk.read(&path) {
+            Ok(file) => {
+                let state = State::from_file(&file).unwrap_or_else(|| {
+                    tracing::warn!(path = %path.display(), "the spool's state is damaged: counts are lost");
+                    State::default()
+                });
+                return (state, false);
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => return (State::default(), false),
+            Err(error) if tries == STATE_READS => {
+                tracing::warn!(path = %path.display(), %error, "the spool's state cannot be read: counts are lost");
+                return (State::default(), true);
+            }
+            Err(_) => tries += 1,
         }
     }
 }

@@ -4,15 +4,17 @@
 
 mod common;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::power::Powered;
 use common::{
     Random, SMALL, append_all, check_accounts, drain, entry, number, numbers, open, try_open,
     verdict,
 };
-use twinge_platform::{Disk, ManualClock, SimulatedDisk};
+use twinge_platform::{Disk, DiskFile, DiskLock, ManualClock, SimulatedDisk};
 use twinge_spool::Importance::{self, Anomalous, Normal};
 use twinge_spool::Spool;
 
@@ -278,6 +280,124 @@ fn one_failed_operation_loses_nothing() {
     }
     println!("{operations} operations, {failed} failures told");
     assert!(operations > 50 && failed > 10);
+}
+
+/// The disk is full and segments go for their room; the power goes at each operation.
+#[test]
+fn power_lost_while_a_full_disk_makes_room_loses_no_count() {
+    let mut cuts = 0;
+    for operations in 0.. {
+        let disk = SimulatedDisk::new(operations);
+        let power = Powered::new(disk.clone());
+        let mut spool = open_powered(&power);
+        append_all(&mut spool, Normal, 0..400, 1_000);
+        spool.sync().unwrap();
+        disk.set_capacity(disk.used_bytes() + 10);
+        power.cut_after(operations);
+        append_all(&mut spool, Anomalous, 400..420, 1_000);
+        let is_done = spool.sync().is_ok();
+        disk.crash();
+        power.restore();
+        let mut spool = open_powered(&power);
+        let kept = numbers(&drain(&mut spool)).into_iter().filter(|number| *number < 400).count();
+        let dropped = spool.figures().normal.dropped.room;
+        assert_eq!(kept as u64 + dropped, 400, "operation {operations}");
+        if is_done {
+            assert!(dropped > 0);
+            break;
+        }
+        cuts += 1;
+    }
+    assert!(cuts > 5, "{cuts} cuts");
+}
+
+/// The state is read when the disk fails: once, and for longer.
+#[test]
+fn a_state_that_cannot_be_read_for_a_moment_keeps_its_counts() {
+    let mut unread = 0;
+    for failing in 1..6 {
+        let disk = SimulatedDisk::new(failing);
+        let mut spool = open(&disk);
+        append_all(&mut spool, Normal, 0..1_200, 1_000);
+        spool.sync().unwrap();
+        let dropped = spool.figures().normal.dropped.room;
+        assert!(dropped > 0);
+        let left = spool.peek(10_000, 1 << 30).unwrap();
+        spool.release(left.last().unwrap().sequence);
+        spool.sync().unwrap();
+        drop(spool);
+        let faulty = Unread { disk: disk.clone(), left: Arc::new(AtomicU64::new(failing)) };
+        let clock = Arc::new(ManualClock::new(0));
+        let directory = Path::new(common::DIRECTORY);
+        let again = |disk: Arc<dyn Disk>| Spool::open(disk, clock.clone(), directory, SMALL);
+        disk.set_read_only(failing > 3);
+        match again(Arc::new(faulty)) {
+            Ok(mut spool) if failing < 3 => {
+                assert_eq!(spool.figures().normal.dropped.room, dropped, "{failing} failures");
+            }
+            // It begins anew, and what it is given does not count as released later.
+            Ok(mut spool) => {
+                assert_eq!(failing, 3, "one that cannot be written either is waited for");
+                append_all(&mut spool, Normal, 2_000..2_010, 100);
+                spool.sync().unwrap();
+                drop(spool);
+                let spooled = numbers(&drain(&mut open(&disk)));
+                assert!(spooled.ends_with(&(2_000..2_010).collect::<Vec<_>>()), "{spooled:?}");
+                unread += 1;
+            }
+            Err(error) => assert!(failing > 3, "{error}"),
+        }
+        disk.set_read_only(false);
+        let mut spool = again(Arc::new(disk.clone())).unwrap();
+        assert_eq!(spool.figures().normal.dropped.room, if failing == 3 { 0 } else { dropped });
+    }
+    assert_eq!(unread, 1);
+}
+
+/// A disk on which a spool's state cannot be read for a while.
+#[derive(Debug)]
+struct Unread {
+    disk: SimulatedDisk,
+    left: Arc<AtomicU64>,
+}
+
+impl Disk for Unread {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let is_state = path.ends_with("state");
+        if is_state && self.left.load(Ordering::SeqCst) > 0 {
+            self.left.fetch_sub(1, Ordering::SeqCst);
+            return Err(io::Error::other("a bad place"));
+        }
+        self.disk.read(path)
+    }
+
+    fn open_append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.disk.open_append(path)
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.disk.replace(path, bytes)
+    }
+
+    fn create_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.disk.create_new(path, bytes)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        self.disk.list(dir)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        self.disk.lock(path)
+    }
 }
 
 /// A spool at its bound drops a segment for what is appended; the power goes at each operation.

@@ -138,8 +138,9 @@ fn the_bound_holds_after_every_call() {
         }
         assert!(disk.used_bytes() <= SMALL.bytes_max, "{} bytes", disk.used_bytes());
         let told = spool.figures();
-        // Beside what the figures show there is the state.
-        assert!(told.disk_bytes().abs_diff(disk.used_bytes()) < 1_000, "{told:?}");
+        // Beside what the figures show there is the state, and the room for it.
+        let beside = disk.used_bytes() - told.disk_bytes();
+        assert!((4_096..5_096).contains(&beside), "{beside} bytes beside {told:?}");
     }
     assert!(spool.figures().normal.dropped.room > 0);
     check_accounts(&spool.figures(), 4_000);

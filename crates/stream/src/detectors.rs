@@ -272,9 +272,16 @@ impl Detectors {
             let registry = detector.registry.as_ref();
             let acting = cache.get(&known.acting, registry).await?;
             let beside = match &known.beside {
-                Some(digest) => cache.get(digest, registry).await.inspect_err(|error| {
-                    tracing::warn!(module = %digest, error = chain(error), "the module beside the acting one cannot be had, and goes");
-                }).ok(),
+                Some(digest) => match cache.get(digest, registry).await {
+                    Ok(module) => Some(module),
+                    // It may have acted on events after the checkpoint, which must not get other
+                    // verdicts now.
+                    Err(error) if error.may_pass() => return Err(error.into()),
+                    Err(error) => {
+                        tracing::warn!(module = %digest, error = chain(&error), "the module beside the acting one cannot be had, and goes");
+                        None
+                    }
+                },
                 None => None,
             };
             drop(cache);

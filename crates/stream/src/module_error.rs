@@ -166,3 +166,20 @@ impl CompileError {
         matches!(self, Self::Late { .. } | Self::Killed { .. })
     }
 }
+
+impl ModuleError {
+    /// Whether it is trouble with a disk or a network, so that the module may be had later.
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Cache(error) | Self::Registry(RegistryError::Store(error))
+                if matches!(
+                    error,
+                    StoreError::Io { .. }
+                        | StoreError::Unanswered { .. }
+                        | StoreError::Locked { .. }
+                        | StoreError::Changed { .. }
+                )
+        )
+    }
+}

@@ -59,7 +59,8 @@ pub struct LineFile {
 
 impl LineFile {
     /// Opens a file to append to. A last line without an end was torn by a crash before anyone was
-    /// told about it; it is cut off, and comes again.
+    /// told about it; it is cut off, and comes again. What remains is durable: a program that was
+    /// killed may have left lines that can be read and are not on the disk yet.
     pub fn open(disk: &dyn Disk, path: &Path) -> Result<Self, SinkError> {
         let error = |source| file_error(path, source);
         let mut file = disk.open_append(path).map_err(error)?;
@@ -67,6 +68,15 @@ impl LineFile {
         let committed = end_of_last_line(file.as_mut(), length).map_err(error)?;
         if committed < length {
             file.truncate(committed).map_err(error)?;
+        }
+        if length > 0
+            && let Err(source) = file.sync()
+            && source.kind() != io::ErrorKind::InvalidInput
+        {
+            // Nobody knows where the lines begin that are lost by that.
+            tracing::warn!(file = %path.display(), error = %source, "a file cannot be synced, and is written anew");
+            write_anew(disk, path, file.as_mut(), committed).map_err(|_later| error(source))?;
+            file = disk.open_append(path).map_err(error)?;
         }
         let (path, again) = (path.to_owned(), Vec::new());
         Ok(Self { path, file, committed, synced: committed, is_unsure: false, again })
@@ -140,6 +150,34 @@ pub(crate) fn file_error(path: &Path, source: io::Error) -> SinkError {
     SinkError { place: path.display().to_string(), source: source.into() }
 }
 
+/// Puts a durable copy of a file's first bytes in its place.
+fn write_anew(
+    disk: &dyn Disk,
+    path: &Path,
+    file: &mut dyn DiskFile,
+    length: u64,
+) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let anew = PathBuf::from(name);
+    disk.remove(&anew)?;
+    let copied = disk.open_append(&anew).and_then(|mut copy| {
+        let (mut copied, mut chunk) = (0, vec![0; 64 << 10]);
+        while copied < length {
+            let wanted = (length - copied).min(chunk.len() as u64) as usize;
+            read_exact_at(file, copied, &mut chunk[..wanted])?;
+            copy.append(&chunk[..wanted])?;
+            copied += wanted as u64;
+        }
+        copy.sync()
+    });
+    let replaced = copied.and_then(|()| disk.rename(&anew, path));
+    if replaced.is_err() {
+        drop(disk.remove(&anew));
+    }
+    replaced
+}
+
 fn end_of_last_line(file: &mut dyn DiskFile, length: u64) -> io::Result<u64> {
     let mut end = length;
     let mut chunk = vec![0; 64 << 10];
@@ -187,6 +225,46 @@ mod tests {
             file.sync().unwrap();
             disk.crash();
             assert_eq!(disk.read(path).unwrap(), b"one\nthree\n", "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn lines_that_a_killed_program_left_unsynced_are_durable_once_the_file_is_open() {
+        for seed in 0..50 {
+            let (disk, path) = (SimulatedDisk::new(seed), Path::new("/out/verdicts.ndjson"));
+            let mut file = LineFile::open(&disk, path).unwrap();
+            file.append(b"one\n").unwrap();
+            file.sync().unwrap();
+            file.append(b"two\n").unwrap();
+            drop(file);
+            let mut file = LineFile::open(&disk, path).unwrap();
+            file.append(b"three\n").unwrap();
+            // What is taken back are the lines of this program, and not more was lost.
+            disk.fail_after(0);
+            file.sync().unwrap_err();
+            file.sync().unwrap();
+            disk.crash();
+            assert_eq!(disk.read(path).unwrap(), b"one\ntwo\nthree\n", "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_file_whose_sync_fails_when_it_is_opened_is_written_anew() {
+        for seed in 0..50 {
+            let (disk, path) = (SimulatedDisk::new(seed), Path::new("/out/verdicts.ndjson"));
+            let mut file = LineFile::open(&disk, path).unwrap();
+            file.append(b"one\n").unwrap();
+            file.sync().unwrap();
+            file.append(b"two\nth").unwrap();
+            drop(file);
+            // Opened, read, cut, and then the sync.
+            disk.fail_after(3);
+            let mut file = LineFile::open(&disk, path).unwrap();
+            file.append(b"four\n").unwrap();
+            file.sync().unwrap();
+            disk.crash();
+            assert_eq!(disk.read(path).unwrap(), b"one\ntwo\nfour\n", "seed {seed}");
+            assert_eq!(disk.files_below(Path::new("/")), [path], "the copy has its place");
         }
     }
 }

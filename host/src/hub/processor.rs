@@ -185,6 +185,9 @@ fn is_displaced(error: &AssemblyError) -> bool {
 
 /// Whether trouble may be over when it is tried again; a checkpoint that is damaged stays so.
 fn may_pass(error: &AssemblyError) -> bool {
+    if let AssemblyError::Module(error) = error {
+        return error.may_pass();
+    }
     matches!(
         error,
         AssemblyError::Checkpoint(CheckpointError::Store(..))
