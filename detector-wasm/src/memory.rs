@@ -29,7 +29,7 @@ mod machine {
     use super::PAGE_BYTES;
 
     /// Pages that a test has.
-    const PAGES_MAX: usize = 64;
+    const PAGES_MAX: usize = 4;
 
     /// A piece of memory whose addresses are made up again from numbers, as an instance's are.
     #[derive(Debug)]

@@ -49,7 +49,7 @@ fn compare(words: &[u64]) {
     let mut shell = Shell::new(memory);
     let detector = Detector::parse(bytemuck::cast_slice(words)).unwrap();
     // Rooms that grow, that were large enough already, and one for nothing.
-    for (rows, entities) in [(3, 2), (1, 1), (9, 3), (0, 0)] {
+    for (rows, entities) in [(1, 1), (3, 2), (0, 0)] {
         let layout = shell.prepare(header, rows as u32, entities as u32).unwrap();
         let layout = Layout::from_words(*layout);
         let (fields, words) = (detector.fields(), detector.state_words());

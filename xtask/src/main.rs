@@ -25,6 +25,7 @@ mod run;
 mod soak;
 mod supply;
 mod test;
+mod tidy;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -44,6 +45,8 @@ enum Verb {
     Demo(demo::Arguments),
     /// Everything that must pass.
     Test(test::Arguments),
+    /// What a reviewer would say first: files and functions that are too long, circles of files.
+    Tidy,
     /// The scenarios of the test command at their full counts.
     Soak(soak::Arguments),
     /// Measure what a user would wait for.
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
+        Verb::Tidy => tidy::run(),
         Verb::Soak(arguments) => soak::run(&arguments),
         Verb::Bench { bench: Bench::Eventhubs(arguments) } => hubs::bench::run(&arguments),
         Verb::Bench { bench: Bench::Checkpoint(arguments) } => hubs::checkpoint::run(&arguments),

@@ -40,6 +40,9 @@ pub(crate) struct Arguments {
     /// Connections to a host that has room for 256.
     #[arg(long, default_value_t = 10_000)]
     connections: usize,
+    /// Of what is built in two folders only this: small agent, agent, servers.
+    #[arg(long)]
+    build: Option<String>,
     /// Simulated worlds of edge agents, hosts, registry and publisher.
     #[arg(long, default_value_t = 10_000)]
     worlds: u64,
@@ -118,8 +121,8 @@ fn memory(_arguments: &Arguments) -> Result<()> {
 }
 
 /// What is shipped, built in two folders.
-fn reproducible(_arguments: &Arguments) -> Result<()> {
-    supply::in_two_folders(&workshop("reproducible")?)
+fn reproducible(arguments: &Arguments) -> Result<()> {
+    supply::in_two_folders(&workshop("reproducible")?, arguments.build.as_deref())
 }
 
 /// A host that is killed while it fills the lake.

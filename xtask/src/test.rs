@@ -147,6 +147,14 @@ fn supply_chain() -> Result<Done> {
 
 /// Every command of README and docs.
 fn the_documents() -> Result<Done> {
+    for program in ["curl", "jq"] {
+        if !has(program) && !peers::install(&[program])? {
+            return Ok(Done::Skipped(format!("{program} is missing: install it")));
+        }
+    }
+    if let Some(missing) = node()? {
+        return Ok(Done::Skipped(missing));
+    }
     build_programs("dev")?;
     documents::run(&bin(), &workshop("documents")?)?;
     Ok(Done::Passed)

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Hands out what a program lets an extension see, and keeps it from its registry.
 #[derive(Debug)]
 struct Around {
-    surroundings: tokio::sync::mpsc::UnboundedSender<Surroundings>,
+    surroundings: tokio::sync::mpsc::Sender<Surroundings>,
     is_away: bool,
 }
 
@@ -35,7 +35,7 @@ impl Extension for Around {
     }
 
     fn start(&self, surroundings: Surroundings) {
-        self.surroundings.send(surroundings).unwrap();
+        self.surroundings.try_send(surroundings).unwrap();
     }
 }
 
@@ -128,12 +128,12 @@ fn plan(root: &Path, keys: &Keys) -> Plan {
 
 /// Runs the program until it says what runs, or fails.
 async fn run(plan: Plan, is_away: bool) -> Result<Report, AssemblyError> {
-    let (surroundings, mut peeped) = tokio::sync::mpsc::unbounded_channel();
+    let (surroundings, mut peeped) = tokio::sync::mpsc::channel(1);
     let extension = Some(Arc::new(Around { surroundings, is_away }) as Arc<_>);
     let (disk, clock) = (Arc::new(RealDisk), Arc::new(SystemClock::new()));
     let assembly = plan.assemble(disk, clock, TaskTracker::new(), extension).await?;
     let stop = CancellationToken::new();
-    let running = tokio::spawn(assembly.run(stop.clone()));
+    let running = TaskTracker::new().spawn(assembly.run(stop.clone()));
     let stops = async {
         let surroundings = peeped.recv().await.unwrap();
         while surroundings.reports.all().iter().all(|report| report.runners.is_empty()) {
@@ -155,7 +155,7 @@ async fn run(plan: Plan, is_away: bool) -> Result<Report, AssemblyError> {
 async fn a_module_beside_that_cannot_be_had_now_is_waited_for_and_one_that_is_gone_goes() {
     let (directory, keys) = (tempfile::tempdir().unwrap(), Keys::default());
     let root = directory.path();
-    let registry = Registry::new(Arc::new(Directory::open(&root.join("registry")).unwrap()));
+    let registry = Registry::new(Arc::new(Directory::open(root.join("registry")).unwrap()));
     let first = publish(&registry, &keys, "1").await;
     let keyring = keys.keyring();
     let promoter = author(&keys, &keyring);

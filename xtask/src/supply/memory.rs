@@ -20,8 +20,8 @@ pub(crate) fn miri() -> Result<()> {
     for name in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN", "RUSTFLAGS"] {
         test.env_remove(name);
     }
-    // Addresses are numbers on their way in and out: that is the interface.
-    test.env("MIRIFLAGS", "-Zmiri-permissive-provenance");
+    // Addresses are numbers on their way in and out: that is the interface. Trees of borrows cost less.
+    test.env("MIRIFLAGS", "-Zmiri-permissive-provenance -Zmiri-tree-borrows");
     succeed(test.env("CARGO_TARGET_DIR", root().join("target/miri")))?;
     tell("the guest's unsafe code: nothing that Miri knows to be undefined");
     Ok(())
