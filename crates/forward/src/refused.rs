@@ -94,7 +94,7 @@ mod tests {
             let path = Path::new("/state/refused.ndjson");
             let file = RefusedFile::new(Arc::new(disk.clone()), path.to_owned());
             for number in 0..4 {
-                disk.cut_power_after((seed + number) % 7);
+                disk.cut_power_after((seed + number) % 11);
                 if file.write(number.to_string().as_bytes(), "no").is_err() {
                     disk.crash();
                     file.write(number.to_string().as_bytes(), "no").unwrap();

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use twinge_platform::{Disk, DiskFile};
+use twinge_platform::{Disk, DiskFile, settle};
 
 use crate::error::JournalError;
 use crate::format::{self, HEADER_BYTES, Scan};
@@ -510,13 +510,7 @@ fn recover(
     if cut_bytes > 0 {
         file.truncate(intact_bytes).map_err(failed("cut back"))?;
     }
-    if let Err(source) = file.sync() {
-        // What a failed fsync was for can be read and is not on the disk, and a later one succeeds
-        // all the same. Nobody knows any more where that begins, so all of it is written anew.
-        let intact = &bytes[..intact_bytes as usize];
-        disk.replace(&path, intact).map_err(|_later| failed("sync")(source))?;
-        file = open_segment(disk, directory, last.first)?;
-    }
+    file = settle(disk, &path, file, intact_bytes).map_err(failed("sync"))?;
     last.bytes = intact_bytes;
     Ok((file, Recovery { records, cut_bytes }))
 }

@@ -22,9 +22,11 @@
 mod clock;
 mod disk;
 mod real;
+mod settle;
 mod simulated;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, DiskFile, DiskLock};
 pub use real::RealDisk;
+pub use settle::settle;
 pub use simulated::SimulatedDisk;

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
-use twinge_platform::{Disk, DiskFile};
+use twinge_platform::{Disk, DiskFile, settle};
 
 /// A place for records. What was written is kept until it is committed, so a failed commit can be
 /// tried again and loses nothing.
@@ -69,14 +69,8 @@ impl LineFile {
         if committed < length {
             file.truncate(committed).map_err(error)?;
         }
-        if length > 0
-            && let Err(source) = file.sync()
-            && source.kind() != io::ErrorKind::InvalidInput
-        {
-            // Nobody knows where the lines begin that are lost by that.
-            tracing::warn!(file = %path.display(), error = %source, "a file cannot be synced, and is written anew");
-            write_anew(disk, path, file.as_mut(), committed).map_err(|_later| error(source))?;
-            file = disk.open_append(path).map_err(error)?;
+        if length > 0 {
+            file = settle(disk, path, file, committed).map_err(error)?;
         }
         let (path, again) = (path.to_owned(), Vec::new());
         Ok(Self { path, file, committed, synced: committed, is_unsure: false, again })
@@ -148,34 +142,6 @@ impl LineFile {
 
 pub(crate) fn file_error(path: &Path, source: io::Error) -> SinkError {
     SinkError { place: path.display().to_string(), source: source.into() }
-}
-
-/// Puts a durable copy of a file's first bytes in its place.
-fn write_anew(
-    disk: &dyn Disk,
-    path: &Path,
-    file: &mut dyn DiskFile,
-    length: u64,
-) -> io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let anew = PathBuf::from(name);
-    disk.remove(&anew)?;
-    let copied = disk.open_append(&anew).and_then(|mut copy| {
-        let (mut copied, mut chunk) = (0, vec![0; 64 << 10]);
-        while copied < length {
-            let wanted = (length - copied).min(chunk.len() as u64) as usize;
-            read_exact_at(file, copied, &mut chunk[..wanted])?;
-            copy.append(&chunk[..wanted])?;
-            copied += wanted as u64;
-        }
-        copy.sync()
-    });
-    let replaced = copied.and_then(|()| disk.rename(&anew, path));
-    if replaced.is_err() {
-        drop(disk.remove(&anew));
-    }
-    replaced
 }
 
 fn end_of_last_line(file: &mut dyn DiskFile, length: u64) -> io::Result<u64> {
@@ -257,8 +223,8 @@ mod tests {
             file.sync().unwrap();
             file.append(b"two\nth").unwrap();
             drop(file);
-            // Opened, read, cut, and then the sync.
-            disk.fail_after(3);
+            // Opened, read, cut, in no doubt before and in doubt now, and then the sync.
+            disk.fail_after(5);
             let mut file = LineFile::open(&disk, path).unwrap();
             file.append(b"four\n").unwrap();
             file.sync().unwrap();
