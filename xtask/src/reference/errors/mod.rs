@@ -114,7 +114,7 @@ fn make(workshop: &Workshop, mistake: &Mistake) -> Result<Told> {
         if let (Content::Text(content), true) =
             (content, name.rsplit_once('.').is_some_and(|(_, end)| end == "toml"))
         {
-            write!(text, "`{name}`:\n\n```toml\n{}\n```\n\n", content.trim_end())?;
+            write!(text, "`{name}`:\n\n```text\n{}\n```\n\n", content.trim_end())?;
         }
     }
     for command in &mistake.before {
