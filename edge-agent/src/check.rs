@@ -1,6 +1,7 @@
 //! `edge-agent check`: is the configuration right, and is there what it names?
 
 use crate::defaults::{DEFAULTS, STATE};
+use crate::say::say;
 use crate::settings::{AgentPlan, mqtt_settings};
 use anyhow::Context;
 use std::process::ExitCode;
@@ -65,11 +66,10 @@ async fn try_all(plan: &Plan, own: &AgentPlan) -> bool {
     all_well
 }
 
-#[expect(clippy::print_stdout, reason = "it is what was asked for")]
 fn tell(what: &str, result: &anyhow::Result<String>) -> bool {
     match result {
-        Ok(how) => println!("ok      {what}: {how}"),
-        Err(error) => println!("FAILED  {what}: {error:#}"),
+        Ok(how) => say(&format!("ok      {what}: {how}")),
+        Err(error) => say(&format!("FAILED  {what}: {error:#}")),
     }
     result.is_ok()
 }

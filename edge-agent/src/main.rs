@@ -10,6 +10,7 @@ mod linger;
 mod metrics;
 mod modbus;
 mod mqtt;
+mod say;
 mod settings;
 mod spool;
 mod status;

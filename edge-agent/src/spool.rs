@@ -1,6 +1,7 @@
 //! `edge-agent spool`: what waits, seen by a person; taken away by one who came with a USB stick.
 
-use crate::status::{SpoolStatus, ask};
+use crate::say::say;
+use crate::status::{BYTES_UNBOUNDED, SpoolStatus, ask};
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 use std::fs::File;
@@ -59,17 +60,16 @@ impl SpoolVerb {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "it is what was asked for")]
 fn show(state: &Path) -> anyhow::Result<()> {
     if let Some(status) = ask(state)? {
         match status.spool {
-            Some(spool) => println!("{}", spool.text()),
-            None => println!("the agent has no uplink, and so no spool"),
+            Some(spool) => say(&spool.text()),
+            None => say("the agent has no uplink, and so no spool"),
         }
         return Ok(());
     }
     let (mut spool, _lock) = open(state)?;
-    println!("{}", SpoolStatus::from(spool.figures()).text());
+    say(&SpoolStatus::from(spool.figures()).text());
     Ok(())
 }
 
@@ -116,7 +116,7 @@ fn open(state: &Path) -> anyhow::Result<(Spool, Box<dyn DiskLock>)> {
     }
     let lock = lock(&RealDisk, state)?;
     let settings = Settings {
-        bytes_max: u64::MAX >> 1,
+        bytes_max: BYTES_UNBOUNDED,
         age_seconds_max: u64::MAX >> 1,
         ..Settings::default()
     };

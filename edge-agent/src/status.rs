@@ -2,6 +2,7 @@
 //! person reads it at a glance over ssh.
 
 use crate::action::ActionStatus;
+use crate::say::say;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -15,6 +16,8 @@ use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 /// Why writing to a string has no error to handle.
+/// The bound of a spool whose settings nobody asked for.
+pub(crate) const BYTES_UNBOUNDED: u64 = u64::MAX >> 1;
 const INFALLIBLE: &str = "a string takes all that is written to it";
 
 /// The socket's name in the state directory.
@@ -186,12 +189,17 @@ impl SpoolStatus {
     /// A line about it.
     pub(crate) fn text(&self) -> String {
         let mut text = format!(
-            "{} entries, {} of them anomalous, {:.1} of {:.0} MiB",
+            "{} entries, {} of them anomalous, {:.1}",
             self.entries,
             self.anomalous,
-            self.bytes as f64 / f64::from(1 << 20),
-            self.bytes_max as f64 / f64::from(1 << 20)
+            self.bytes as f64 / f64::from(1 << 20)
         );
+        // An agent that does not run has no bound that is known here.
+        if self.bytes_max < BYTES_UNBOUNDED {
+            let most = self.bytes_max as f64 / f64::from(1 << 20);
+            write!(text, " of {most:.0}").expect(INFALLIBLE);
+        }
+        text.push_str(" MiB");
         if self.entries > 0 {
             write!(text, ", the oldest {}", duration(self.oldest_s)).expect(INFALLIBLE);
         }
@@ -214,26 +222,25 @@ pub(crate) fn duration(seconds: u64) -> String {
 }
 
 /// The whole of `edge-agent status`.
-#[expect(clippy::print_stdout, reason = "it is what was asked for")]
 pub(crate) fn main(state: &Path, json: bool) -> ExitCode {
     match ask(state) {
         Ok(Some(status)) => {
             if json {
-                println!("{}", serde_json::json!(status));
+                say(&serde_json::json!(status).to_string());
             } else {
-                print!("{}", status.text());
+                say(status.text().trim_end());
             }
             ExitCode::from(u8::from(!status.troubles.is_empty()))
         }
         Ok(None) => {
-            println!(
+            say(&format!(
                 "no agent runs on {}: start one, or name its directory with --state",
                 state.display()
-            );
+            ));
             ExitCode::from(3)
         }
         Err(error) => {
-            println!("{error:#}");
+            say(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -190,7 +190,8 @@ impl Tail {
         let next = successor(&self.path, &self.before, &self.ledger)
             .map_err(|source| look_beside(&self.path, source))?;
         let Some(next) = next else {
-            let missing = io::Error::from(io::ErrorKind::NotFound);
+            let why = "it is not there, or has no whole line yet";
+            let missing = io::Error::new(io::ErrorKind::NotFound, why);
             return Ok(self.wait_for(&self.io_error("find a line in", missing)));
         };
         let opened = File::open(&next.path)
