@@ -57,7 +57,9 @@ fn references(module: &[String], source: &str, modules: &Modules) -> BTreeSet<Ve
             for (place, _) in line.match_indices(word) {
                 let (before, path) = (&line[..place], &line[place + word.len()..]);
                 // What lies two modules up is above both.
-                if !before.ends_with("super::") && !path.starts_with("super::") {
+                let is_path =
+                    path.starts_with(|first: char| first.is_alphanumeric() || first == '{');
+                if is_path && !before.ends_with("super::") && !path.starts_with("super::") {
                     found.extend(named(base, path, modules));
                 }
             }
