@@ -23,7 +23,7 @@ const OFFERED: usize = 3 * CAPACITY;
 const TICK: Duration = Duration::from_millis(20);
 const TICKS_A_SECOND: usize = 50;
 /// Requests that are refused before the load ends.
-const REFUSED: usize = if cfg!(debug_assertions) { 100 } else { 1000 };
+const REFUSED: usize = 100;
 /// Longest from the end of the load until everything is taken again.
 const RECOVERY: Duration = Duration::from_mins(1);
 /// Memory that a host may come to hold, in kB.

@@ -58,6 +58,11 @@ fn placeholder(word: &str, behind: &str) -> Option<&'static str> {
     {
         return Some("TIME");
     }
+    if let Some(digits) = word.strip_prefix("0x") {
+        // A place in a module, which is another with each build.
+        let is_far = u64::from_str_radix(digits, 16).is_ok_and(|place| place >= LARGE);
+        return is_far.then_some("PLACE");
+    }
     let size = word.parse::<u64>().ok()?;
     if behind.starts_with(" s ahead") {
         return Some("MANY");
@@ -84,6 +89,7 @@ mod tests {
         assert_eq!(same("key \"27995759e06b90a9\" is"), "key \"KEY\" is");
         assert_eq!(same("key 0123456789abcdef is"), "key 0123456789abcdef is");
         assert_eq!(same("until 2027-11-26T23:03:23.924Z."), "until TIME.");
+        assert_eq!(same("end (at offset 0x4c6f), 0x10"), "end (at offset PLACE), 0x10");
         assert_eq!(same("has 256 bytes, a.csv: ü"), "has 256 bytes, a.csv: ü");
     }
 }
