@@ -138,6 +138,22 @@ pub enum DetectorKind {
 }
 
 impl DetectorKind {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::IsolationForest,
+        Self::ExtendedForest,
+        Self::Neighbours,
+        Self::TrustedNeighbours,
+        Self::Mixture,
+        Self::Mahalanobis,
+        Self::Components,
+        Self::Histogram,
+        Self::Tails,
+        Self::Series,
+        Self::Wander,
+        Self::Ratio,
+    ];
+
     /// The word in files.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -10,21 +10,6 @@ use twinge_fit::read::{Format, RowReader};
 use twinge_fit::train::as_bytes;
 use twinge_fit::{Config, Table, TrainError, Trained, train};
 
-const KINDS: [DetectorKind; 12] = [
-    DetectorKind::IsolationForest,
-    DetectorKind::ExtendedForest,
-    DetectorKind::Neighbours,
-    DetectorKind::TrustedNeighbours,
-    DetectorKind::Mixture,
-    DetectorKind::Mahalanobis,
-    DetectorKind::Components,
-    DetectorKind::Histogram,
-    DetectorKind::Tails,
-    DetectorKind::Series,
-    DetectorKind::Wander,
-    DetectorKind::Ratio,
-];
-
 /// Tables by what is wrong with them; each has a column `a` that varies.
 fn awkward_tables() -> Vec<(&'static str, String)> {
     let noise = |row: u32| f64::from(row.wrapping_mul(2_654_435_761) >> 8) / f64::from(1 << 24);
@@ -98,7 +83,7 @@ fn assert_scores_are_numbers(what: &str, trained: &Trained) {
 #[test]
 fn every_detector_takes_awkward_tables_or_says_why_not() {
     for (name, csv) in awkward_tables() {
-        let given = KINDS.map(|kind| (Kinds::Given(vec![kind]), true));
+        let given = DetectorKind::ALL.map(|kind| (Kinds::Given(vec![kind]), true));
         let chosen = [(Kinds::Auto, true), (Kinds::Auto, false)];
         for (kind, clean) in given.into_iter().chain(chosen) {
             let what = format!("{name}, {kind:?}, clean: {clean}");

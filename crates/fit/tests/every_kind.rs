@@ -10,21 +10,6 @@ use twinge_fit::read::{Format, RowReader};
 use twinge_fit::train::as_bytes;
 use twinge_fit::{Config, Table, train};
 
-const KINDS: [DetectorKind; 12] = [
-    DetectorKind::IsolationForest,
-    DetectorKind::ExtendedForest,
-    DetectorKind::Neighbours,
-    DetectorKind::TrustedNeighbours,
-    DetectorKind::Mixture,
-    DetectorKind::Mahalanobis,
-    DetectorKind::Components,
-    DetectorKind::Histogram,
-    DetectorKind::Tails,
-    DetectorKind::Series,
-    DetectorKind::Wander,
-    DetectorKind::Ratio,
-];
-
 /// What the guest's tests are given (detector-wasm/src/tests.rs): as many kinds in each as a model has.
 const KEPT: [&str; 3] =
     ["fixtures/guest/one.model", "fixtures/guest/two.model", "fixtures/guest/three.model"];
@@ -53,7 +38,7 @@ fn the_model_that_the_guest_is_tested_with_is_what_training_makes() {
         ..Schema::default()
     };
     let csv = events();
-    for (kinds, kept) in KINDS.chunks(KINDS.len() / KEPT.len()).zip(KEPT) {
+    for (kinds, kept) in DetectorKind::ALL.chunks(DetectorKind::ALL.len() / KEPT.len()).zip(KEPT) {
         // Small, since each access to memory is looked at where they are run.
         let detector = DetectorSettings {
             kind: Kinds::Given(kinds.to_vec()),

@@ -24,22 +24,7 @@ pub(crate) struct Kinds {
     events: u32,
 }
 
-const KINDS: [DetectorKind; 12] = [
-    DetectorKind::IsolationForest,
-    DetectorKind::ExtendedForest,
-    DetectorKind::Neighbours,
-    DetectorKind::TrustedNeighbours,
-    DetectorKind::Mixture,
-    DetectorKind::Mahalanobis,
-    DetectorKind::Components,
-    DetectorKind::Histogram,
-    DetectorKind::Tails,
-    DetectorKind::Series,
-    DetectorKind::Wander,
-    DetectorKind::Ratio,
-];
-
-/// The world that a kind is for; a kind that is not in the list above fails here to compile.
+/// The world that a kind is for; a kind without one fails here to compile.
 fn world(kind: DetectorKind) -> &'static str {
     match kind {
         DetectorKind::Series | DetectorKind::Wander | DetectorKind::Components => "sensors",
@@ -97,7 +82,10 @@ pub(super) fn browse(browsers: &tools::Browsers, project: &str) -> Command {
 
 /// A module and a proof for each kind; the folder of proofs.
 fn make_kinds(events: u32) -> Result<PathBuf> {
-    tell(&format!("{events} rows for each of {} kinds, scored by host and agent", KINDS.len()));
+    tell(&format!(
+        "{events} rows for each of {} kinds, scored by host and agent",
+        DetectorKind::ALL.len()
+    ));
     build_programs("dev")?;
     let folder = root().join("target/page-kinds");
     clear(&folder)?;
@@ -106,7 +94,7 @@ fn make_kinds(events: u32) -> Result<PathBuf> {
         let flags = ["--entities", "40", "--rate", "0.05", "--missing", "0.02"];
         generate(world, TRAINING_EVENTS, "3", &flags, &folder.join(format!("{world}.csv")))?;
     }
-    for kind in KINDS {
+    for kind in DetectorKind::ALL {
         modules.push(make_kind(&folder, kind)?);
     }
     let proofs = folder.join("proofs");
